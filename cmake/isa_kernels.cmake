@@ -1,0 +1,27 @@
+# Every file of cpp/kernels is compiled once per instruction set, into an object library of its own; NV_ISA names the
+# namespace its code lies in. The choice between them is made at import (cpp/core/dispatch.h).
+file(GLOB kernel_sources CONFIGURE_DEPENDS cpp/kernels/*.cpp)
+set(NERVURE_KERNEL_OBJECTS)
+
+# -fno-math-errno, -fno-trapping-math: let sqrt, comparisons and conversions vectorise; results stay IEEE.
+# -fno-exceptions ... -fno-threadsafe-statics: nothing that would emit code shared between instruction sets.
+# (Never -ffast-math: linking with it would set flush-to-zero for the whole process.)
+set(kernel_options -O3 -fno-math-errno -fno-trapping-math -ffp-contract=fast -fno-exceptions -fno-rtti
+                   -fno-threadsafe-statics -Wno-psabi -Wno-ignored-attributes)
+
+function(add_isa_kernels isa)
+  add_library(kernels_${isa} OBJECT ${kernel_sources})
+  target_include_directories(kernels_${isa} PRIVATE cpp)
+  target_compile_definitions(kernels_${isa} PRIVATE NV_ISA=${isa})
+  target_compile_options(kernels_${isa} PRIVATE ${warnings} ${kernel_options} ${ARGN})
+  set(NERVURE_KERNEL_OBJECTS ${NERVURE_KERNEL_OBJECTS} $<TARGET_OBJECTS:kernels_${isa}> PARENT_SCOPE)
+endfunction()
+
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
+  add_isa_kernels(baseline -march=x86-64-v2 -mtune=generic)
+  add_isa_kernels(avx2 -march=x86-64-v3 -mtune=generic)
+  add_isa_kernels(avx512 -march=x86-64-v4 -mtune=generic -mprefer-vector-width=512)
+else()
+  # The scheduler of GCC for AArch64 spills the accumulators of the GEMM kernel.
+  add_isa_kernels(baseline -fno-schedule-insns)
+endif()

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Reverse-mode differentiation. Each op records one node: a closure that turns the gradients of its outputs into those
+// of its inputs. backward() runs the nodes in reverse order of creation, which is a topological order.
+//
+// Kernels overwrite; the tape accumulates: it adopts the first gradient that reaches a tensor and adds later ones.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <initializer_list>
+#include <type_traits>
+#include <utility>
+
+#include "core/tensor.h"
+
+namespace nervure::core {
+
+/// Where the gradient of one input goes: to an output of the node that made it, or to a leaf. Neither: not wanted.
+struct Edge {
+  Ref<Node> node;
+  Ref<TensorBody> leaf;
+  int output_index = 0;
+  explicit operator bool() const { return node || leaf; }
+};
+
+/// What a node's closure sees: the gradients that came in, and places for those that go out.
+class Gradients {
+ public:
+  Gradients(Node& node, Tensor* dx) : node_(node), dx_(dx) {}
+  /// Gradient of output i; undefined when nothing depends on that output (ops with several outputs only).
+  const Tensor& dy(int i = 0) const;
+  /// Whether input i needs its gradient.
+  bool wants(int i) const;
+  /// Hand over the gradient of input i: any memory order, shape of the input. It may share storage with dy.
+  void set(int i, Tensor gradient) { dx_[i] = std::move(gradient); }
+
+ private:
+  Node& node_;
+  Tensor* dx_;
+};
+
+class Node {
+ public:
+  Node(const char* name, int n_inputs, int n_outputs);
+  virtual ~Node();
+  Node(const Node&) = delete;
+  Node& operator=(const Node&) = delete;
+
+  /// Compute the gradients of the inputs.
+  virtual void run(Gradients& gradients) = 0;
+  /// Drop what was saved for run().
+  virtual void drop_saved() = 0;
+
+  void retain() { references_.fetch_add(1, std::memory_order_relaxed); }
+  void release();  // destroys long chains without recursion
+
+  const char* name;
+  const std::uint64_t sequence;  // order of creation
+  const int n_inputs, n_outputs;
+  Edge* inputs;                  // n_inputs
+  Tensor* output_grads;          // n_outputs, filled during backward()
+  bool dropped = false;
+  std::uint64_t visited = 0;     // last backward() that reached it
+
+ private:
+  static constexpr int kInline = 3;
+  std::atomic<std::int32_t> references_{0};
+  Edge inline_inputs_[kInline];
+  Tensor inline_output_;
+};
+
+namespace tape_detail {
+
+template <class Closure>
+class ClosureNode final : public Node {
+ public:
+  ClosureNode(const char* name, int n_inputs, int n_outputs, Closure closure)
+      : Node(name, n_inputs, n_outputs), closure_(std::move(closure)) {}
+  ~ClosureNode() override { drop_saved(); }
+  void run(Gradients& gradients) override { closure_(gradients); }
+  void drop_saved() override {
+    if (!dropped) closure_.~Closure();
+    dropped = true;
+  }
+
+ private:
+  union {
+    Closure closure_;  // lives until drop_saved()
+  };
+};
+
+void connect(Node* node, const Tensor* inputs, const Tensor* outputs);
+
+}  // namespace tape_detail
+
+/// False inside NoGrad.
+bool grad_enabled();
+void set_grad_enabled(bool enabled);
+
+class NoGrad {
+ public:
+  NoGrad() : previous_(grad_enabled()) { set_grad_enabled(false); }
+  ~NoGrad() { set_grad_enabled(previous_); }
+  NoGrad(const NoGrad&) = delete;
+  NoGrad& operator=(const NoGrad&) = delete;
+
+ private:
+  bool previous_;
+};
+
+/// Whether an op with these inputs must be recorded. Undefined tensors do not count.
+template <class... Inputs>
+bool needs_grad(const Inputs&... inputs) {
+  return grad_enabled() && ((inputs.defined() && inputs.requires_grad()) || ...);
+}
+bool needs_grad(const std::vector<Tensor>& inputs);
+
+/// Record that `y` came from `inputs`; closure(Gradients&) computes their gradients. Call only when needs_grad().
+template <class Closure>
+void record(const char* name, const Tensor& y, std::initializer_list<Tensor> inputs, Closure closure) {
+  auto* node = new tape_detail::ClosureNode<Closure>(name, static_cast<int>(inputs.size()), 1, std::move(closure));
+  tape_detail::connect(node, inputs.begin(), &y);
+}
+
+/// The same for several inputs known at run time and several outputs.
+template <class Closure>
+void record(const char* name, const std::vector<Tensor>& outputs, const std::vector<Tensor>& inputs, Closure closure) {
+  auto* node = new tape_detail::ClosureNode<Closure>(name, static_cast<int>(inputs.size()),
+                                                     static_cast<int>(outputs.size()), std::move(closure));
+  tape_detail::connect(node, inputs.data(), outputs.data());
+}
+
+/// Accumulate into .grad of every leaf that `y` depends on the gradient of sum(y * gradient). `gradient` may be
+/// undefined when y has one element. Nodes are dropped as they are done unless `retain_graph`.
+void backward(const Tensor& y, const Tensor& gradient, bool retain_graph);
+
+/// How the tape adds gradients: sum = a + b, into a's storage when `in_place`. Set once by ops/.
+using AddGradients = Tensor (*)(const Tensor& a, const Tensor& b, bool in_place);
+extern AddGradients add_gradients;
+/// A copy in the memory order of `like`. Set once by ops/.
+using CopyGradient = Tensor (*)(const Tensor& gradient, const Tensor& like);
+extern CopyGradient copy_gradient;
+
+}  // namespace nervure::core

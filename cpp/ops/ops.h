@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// THE CATALOGUE: every operation on tensors. Each checks its input, allocates, launches kernels and, when an input
+// needs a gradient, records its backward. One .cpp per family; forward and backward stand next to each other.
+//
+// Shapes in comments are the ones that users see. Unless said otherwise an op accepts any memory order, keeps that of
+// its first input when it works element by element, and gives row-major otherwise. Values are float32; int64 and
+// boolean inputs of arithmetic are converted to float32.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "core/check.h"
+#include "core/rng.h"
+#include "core/tape.h"
+#include "core/tensor.h"
+
+namespace nervure::ops {
+
+using core::DType;
+using core::Order;
+using core::Shape;
+using core::Tensor;
+
+using Dims = std::vector<std::int64_t>;
+using OptionalDim = std::optional<std::int64_t>;
+
+/// Give the tape its addition. Called once, by the module.
+void initialise();
+
+// ---- layout.cpp: memory orders, types, copies -------------------------------------------------------------------
+Tensor to_order(const Tensor& x, const Order& order);  // recorded copy unless already so
+Tensor row_major(const Tensor& x);                     // the same, for order 0, 1, 2, ...
+Tensor cast(const Tensor& x, DType dtype);             // differentiable between float32 and float32 only
+Tensor clone(const Tensor& x);
+void copy_(const Tensor& target, const Tensor& source);  // values of `source` (broadcast) into target's storage
+
+// ---- creation.cpp -----------------------------------------------------------------------------------------------
+Tensor full(const Shape& shape, double value, DType dtype);
+Tensor arange(double start, double end, double step, DType dtype);
+void fill_(const Tensor& x, double value);
+Tensor rand(const Shape& shape);               // [0, 1)
+Tensor randn(const Shape& shape);
+Tensor randint(std::int64_t low, std::int64_t high, const Shape& shape);
+Tensor randperm(std::int64_t n);
+void uniform_(const Tensor& x, double low, double high);
+void normal_(const Tensor& x, double mean, double std);
+void trunc_normal_(const Tensor& x, double mean, double std, double low, double high);
+void bernoulli_(const Tensor& x, double probability);
+
+// ---- binary.cpp: with NumPy broadcasting ------------------------------------------------------------------------
+Tensor add(const Tensor& a, const Tensor& b);
+Tensor sub(const Tensor& a, const Tensor& b);
+Tensor mul(const Tensor& a, const Tensor& b);
+Tensor div(const Tensor& a, const Tensor& b);
+Tensor pow(const Tensor& base, const Tensor& exponent);
+Tensor maximum(const Tensor& a, const Tensor& b);  // ties: half of the gradient each, NaN wins (PyTorch)
+Tensor minimum(const Tensor& a, const Tensor& b);
+// Comparisons give booleans and no gradient; int64 with int64 compares exactly.
+Tensor eq(const Tensor& a, const Tensor& b);
+Tensor ne(const Tensor& a, const Tensor& b);
+Tensor lt(const Tensor& a, const Tensor& b);
+Tensor le(const Tensor& a, const Tensor& b);
+Tensor gt(const Tensor& a, const Tensor& b);
+Tensor ge(const Tensor& a, const Tensor& b);
+// On booleans only.
+Tensor logical_and(const Tensor& a, const Tensor& b);
+Tensor logical_or(const Tensor& a, const Tensor& b);
+Tensor logical_not(const Tensor& a);
+Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b);  // condition: boolean
+Tensor masked_fill(const Tensor& x, const Tensor& mask, double value);
+
+// ---- unary.cpp --------------------------------------------------------------------------------------------------
+Tensor neg(const Tensor& x);
+Tensor abs(const Tensor& x);
+Tensor exp(const Tensor& x);
+Tensor log(const Tensor& x);
+Tensor sqrt(const Tensor& x);
+Tensor square(const Tensor& x);
+Tensor reciprocal(const Tensor& x);
+Tensor sin(const Tensor& x);
+Tensor cos(const Tensor& x);
+Tensor clip(const Tensor& x, std::optional<double> low, std::optional<double> high);
+Tensor relu(const Tensor& x);
+Tensor leaky_relu(const Tensor& x, double negative_slope);
+Tensor elu(const Tensor& x, double alpha);
+Tensor gelu(const Tensor& x, const std::string& approximate);  // "none" (erf) or "tanh"
+Tensor silu(const Tensor& x);
+Tensor tanh(const Tensor& x);
+Tensor sigmoid(const Tensor& x);
+Tensor softplus(const Tensor& x, double beta, double threshold);
+Tensor hardtanh(const Tensor& x, double min_val, double max_val);
+Tensor isnan(const Tensor& x);
+Tensor isfinite(const Tensor& x);
+
+// ---- reduce.cpp: `dims` empty means all -------------------------------------------------------------------------
+Tensor sum(const Tensor& x, const Dims& dims, bool keepdim);
+Tensor mean(const Tensor& x, const Dims& dims, bool keepdim);
+Tensor var(const Tensor& x, const Dims& dims, bool keepdim, std::int64_t correction);
+Tensor amax(const Tensor& x, const Dims& dims, bool keepdim);  // ties share the gradient evenly
+Tensor amin(const Tensor& x, const Dims& dims, bool keepdim);
+std::tuple<Tensor, Tensor> max(const Tensor& x, std::int64_t dim, bool keepdim);  // values, indices (the first)
+std::tuple<Tensor, Tensor> min(const Tensor& x, std::int64_t dim, bool keepdim);
+Tensor argmax(const Tensor& x, OptionalDim dim, bool keepdim);
+Tensor argmin(const Tensor& x, OptionalDim dim, bool keepdim);
+Tensor logsumexp(const Tensor& x, const Dims& dims, bool keepdim);
+
+// ---- shape.cpp --------------------------------------------------------------------------------------------------
+Tensor reshape(const Tensor& x, const Dims& shape);  // one -1 allowed; a view where the memory order allows
+Tensor permute(const Tensor& x, const Dims& dims);   // a view under another memory order
+Tensor transpose(const Tensor& x, std::int64_t dim0, std::int64_t dim1);
+Tensor squeeze(const Tensor& x, OptionalDim dim);
+Tensor unsqueeze(const Tensor& x, std::int64_t dim);
+Tensor flatten(const Tensor& x, std::int64_t start_dim, std::int64_t end_dim);
+Tensor expand(const Tensor& x, const Dims& shape);  // -1 keeps a size
+Tensor flip(const Tensor& x, const Dims& dims);
+Tensor cat(const std::vector<Tensor>& tensors, std::int64_t dim);
+Tensor stack(const std::vector<Tensor>& tensors, std::int64_t dim);
+std::vector<Tensor> split(const Tensor& x, const Dims& sizes, std::int64_t dim);  // sizes add up to x.shape[dim]
+std::vector<Tensor> chunk(const Tensor& x, std::int64_t chunks, std::int64_t dim);
+
+// ---- index.cpp --------------------------------------------------------------------------------------------------
+/// x[start:stop:step] along one dimension; step >= 1, bounds already clamped by the caller's slice.
+Tensor slice(const Tensor& x, std::int64_t dim, std::int64_t start, std::int64_t stop, std::int64_t step);
+Tensor select(const Tensor& x, std::int64_t dim, std::int64_t index);  // x[..., index, ...], dimension removed
+Tensor index_select(const Tensor& x, std::int64_t dim, const Tensor& indices);  // indices (n,) int64, may repeat
+/// x[i] for int64 indices of any shape on the first dimension: shape indices.shape + x.shape[1:].
+Tensor take_rows(const Tensor& x, const Tensor& indices);
+Tensor masked_select(const Tensor& x, const Tensor& mask);  // x[mask], mask boolean of x's leading dimensions
+Tensor gather(const Tensor& x, std::int64_t dim, const Tensor& indices);  // as torch.gather
+
+// ---- matmul.cpp -------------------------------------------------------------------------------------------------
+Tensor matmul(const Tensor& a, const Tensor& b);  // NumPy's rules: vectors, matrices, broadcast batches
+/// y = activation(x W^T + b); x (..., in), W (out, in) lying as [in, out], b (out) or undefined.
+/// activation: "" or one of relu, leaky_relu, elu, gelu, gelu_tanh, silu, tanh, sigmoid, softplus, hardtanh (PyTorch's
+/// default parameters), fused with the product.
+Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, const std::string& activation);
+
+// ---- softmax.cpp ------------------------------------------------------------------------------------------------
+Tensor softmax(const Tensor& x, std::int64_t dim);
+Tensor log_softmax(const Tensor& x, std::int64_t dim);
+
+// ---- loss.cpp: reduction is "mean", "sum" or "none" ---------------------------------------------------------------
+/// input (N, C, ...) logits; target (N, ...) int64 class indices or (N, C, ...) float32 probabilities;
+/// weight (C) or undefined; "mean" divides by the sum of the targets' weights (PyTorch).
+Tensor cross_entropy(const Tensor& input, const Tensor& target, const Tensor& weight, std::int64_t ignore_index,
+                     double label_smoothing, const std::string& reduction);
+Tensor nll_loss(const Tensor& log_probabilities, const Tensor& target, const Tensor& weight, std::int64_t ignore_index,
+                const std::string& reduction);
+Tensor binary_cross_entropy(const Tensor& probabilities, const Tensor& target, const Tensor& weight,
+                            const std::string& reduction);
+Tensor binary_cross_entropy_with_logits(const Tensor& input, const Tensor& target, const Tensor& weight,
+                                        const Tensor& pos_weight, const std::string& reduction);
+Tensor mse_loss(const Tensor& input, const Tensor& target, const std::string& reduction);
+Tensor l1_loss(const Tensor& input, const Tensor& target, const std::string& reduction);
+Tensor huber_loss(const Tensor& input, const Tensor& target, double delta, const std::string& reduction);
+Tensor smooth_l1_loss(const Tensor& input, const Tensor& target, double beta, const std::string& reduction);
+Tensor kl_div(const Tensor& log_probabilities, const Tensor& target, bool log_target,
+              const std::string& reduction);  // also "batchmean"
+
+// ---- dropout.cpp ------------------------------------------------------------------------------------------------
+/// Inverted dropout: zero with probability p, else divide by 1 - p. The mask is a function of (seed, offset, index).
+Tensor dropout(const Tensor& x, double p);
+
+// ---- optim.cpp: one call updates the whole list. Parameters whose gradient is undefined are left alone. ------------
+// State lists (momentum buffers ...) have one row-major-in-the-parameter's-order tensor per parameter.
+// lr is the step's learning rate; step counts are 1 for the first update; l1 soft-thresholds by lr * l1 afterwards.
+struct SgdOptions {
+  double lr, momentum, dampening, weight_decay, l1;
+  bool nesterov, maximize, first_step;
+};
+void sgd_step(const std::vector<Tensor>& parameters, const std::vector<Tensor>& momentum_buffers,
+              const SgdOptions& options);
+struct RmspropOptions {
+  double lr, alpha, eps, weight_decay, momentum, l1;
+  bool centered, maximize;
+};
+void rmsprop_step(const std::vector<Tensor>& parameters, const std::vector<Tensor>& square_averages,
+                  const std::vector<Tensor>& momentum_buffers, const std::vector<Tensor>& gradient_averages,
+                  const RmspropOptions& options);
+struct AdagradOptions {
+  double lr, lr_decay, weight_decay, eps, l1;
+  bool maximize;
+  std::int64_t step;
+};
+void adagrad_step(const std::vector<Tensor>& parameters, const std::vector<Tensor>& square_sums,
+                  const AdagradOptions& options);
+struct AdamOptions {
+  double lr, beta1, beta2, eps, weight_decay, l1;
+  bool decoupled_weight_decay, amsgrad, maximize;
+  std::int64_t step;
+};
+void adam_step(const std::vector<Tensor>& parameters, const std::vector<Tensor>& first_moments,
+               const std::vector<Tensor>& second_moments, const std::vector<Tensor>& max_second_moments,
+               const AdamOptions& options);
+struct NadamOptions {
+  double lr, beta1, beta2, eps, weight_decay, momentum_decay, l1;
+  bool decoupled_weight_decay, maximize;
+  std::int64_t step;
+  double mu_product;  // product of the mu of all earlier steps
+};
+void nadam_step(const std::vector<Tensor>& parameters, const std::vector<Tensor>& first_moments,
+                const std::vector<Tensor>& second_moments, const NadamOptions& options);
+/// Euclidean (2), or other p-norm (inf allowed) of all gradients together, before clipping; scales them in place.
+double clip_grad_norm_(const std::vector<Tensor>& parameters, double max_norm, double norm_type,
+                       bool error_if_nonfinite);
+void clip_grad_value_(const std::vector<Tensor>& parameters, double clip_value);
+
+}  // namespace nervure::ops
