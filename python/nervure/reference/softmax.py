@@ -32,7 +32,8 @@ def log_softmax(x: ArrayLike, dim: int = -1) -> Array:
     if x.ndim == 0:
         return np.zeros_like(x)
     shifted = x - x.max(axis=dim, keepdims=True, initial=-np.inf)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=dim, keepdims=True)))
+    with np.errstate(divide="ignore"):  # log of a sum over nothing, which has no element to go to
+        return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=dim, keepdims=True)))
 
 
 def log_softmax_backward(dy: Array, x: Array, dim: int = -1) -> tuple[Array]:
