@@ -185,7 +185,10 @@ void reduce_columns(const Op& op, const ReduceShape& shape, const float* x, cons
       float* const total = totals + o * plan.pieces * plan.width + column;
       std::int64_t n = smaller(plan.tile, plan.width - column);
       add_pieces(total, plan.width, plan.pieces, n);
-      for (std::int64_t half = plan.fold / 2; half > 0; half /= 2) add_into(total, total + (n /= 2), n);
+      for (std::int64_t half = plan.fold / 2; half > 0; half /= 2) {
+        n = half * shape.inner;
+        add_into(total, total + n, n);
+      }
       const std::int64_t out = o * shape.inner + column;
       finish_all(op, total, stat + (Op::kHasStat ? out : 0), n, y + out);
     }
