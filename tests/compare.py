@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 from nervure import _core, reference
 from nervure.reference.cases import Case
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from compare import EPS, Expected, complaints, difference, expected_of, run
 from conftest import ISAS, THREADS
+
 from nervure import _core, reference
 from nervure.reference.cases import STEPS, Case, StepCase, cases_of, ops
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from compare import Expected, as_tuple, complaints, difference, expected_of, run, widened
+
 from nervure import reference
 from nervure.reference.cases import STEPS, Case, StepCase, cases_of, ops
 
