@@ -26,6 +26,8 @@ struct IntList {
 };
 
 Tensor tensor_from_array(const py::array& array, DType dtype);
+/// A tensor that shares the memory of a dense, writeable float32, int64 or boolean array.
+Tensor tensor_over_array(const char* op, const py::array& array);
 /// Anything NumPy can turn into an array, or a tensor as it is.
 Tensor tensor_from_object(const py::handle& object);
 /// A view: shares the tensor's memory, strided as its memory order says.
@@ -55,6 +57,7 @@ void bind_runtime(py::module_& m);   // runtime.cpp: threads, instruction sets, 
 void bind_tensor(py::module_& m);    // tensor.cpp
 void bind_ops(py::module_& m);       // ops.cpp
 void bind_function(py::module_& m);  // function.cpp
+void bind_kernels(py::module_& m);   // kernels.cpp: the bare kernels on NumPy arrays
 
 }  // namespace nervure::bindings
 

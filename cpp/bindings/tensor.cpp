@@ -286,6 +286,7 @@ void bind_tensor(py::module_& m) {
   bind_gradient_methods(cls);
   bind_in_place_methods(cls);
 
+  m.def("from_numpy", [](const py::array& array) { return tensor_over_array("from_numpy", array); }, py::arg("array"));
   m.def("tensor", [](const py::object& data, std::optional<DType> dtype, bool requires_grad) {
     Tensor t;
     if (is_tensor(data)) {
