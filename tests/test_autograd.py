@@ -347,7 +347,7 @@ def test_some_outputs_unused(op: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("end", ["y.backward()", "del y", "y.backward(retain_graph=True); del y"])
 def test_chain_of_100_000_nodes(end: str) -> None:
-    """Neither backward nor destruction may recurse: in a thread with a small stack they would die."""
+    """Neither backward nor destruction may recurse: in a small stack they would die."""
     output = output_of(
         f"""
         import threading
