@@ -54,6 +54,7 @@ void bind_runtime(py::module_& m);   // runtime.cpp: threads, instruction sets, 
 void bind_tensor(py::module_& m);    // tensor.cpp
 void bind_ops(py::module_& m);       // ops.cpp
 void bind_function(py::module_& m);  // function.cpp
+void bind_bench(py::module_& m);     // bench.cpp: the roofline
 
 }  // namespace nervure::bindings
 
