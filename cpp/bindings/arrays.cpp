@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The border between NumPy arrays and tensors.
-#include <cstring>
+#include <algorithm>
 
 #include "bindings/bindings.h"
 
@@ -24,7 +24,47 @@ DType natural_dtype(const py::array& array) {
                                       py::str(array.dtype()).cast<std::string>()));
 }
 
+/// The dtype under which an array's memory can be used as it is.
+DType shared_dtype(const char* op, const py::array& array) {
+  if (array.dtype().equal(py::dtype::of<float>())) return DType::float32;
+  if (array.dtype().equal(py::dtype::of<std::int64_t>())) return DType::int64;
+  if (array.dtype().equal(py::dtype::of<bool>())) return DType::boolean;
+  throw core::TypeError(core::message(op, "the array must be float32, int64 or bool, in native byte order, got ",
+                                      py::str(array.dtype()).cast<std::string>()));
+}
+
+/// The memory order of a dense array: its dimensions by falling stride.
+core::Order dense_order(const char* op, const py::array& array, const Shape& shape) {
+  std::vector<int> dims(static_cast<std::size_t>(array.ndim()));
+  for (std::size_t i = 0; i < dims.size(); ++i) dims[i] = static_cast<int>(i);
+  std::stable_sort(dims.begin(), dims.end(), [&](int a, int b) { return array.strides(a) > array.strides(b); });
+  const core::Order order = order_of(shape.rank(), dims);
+  const Shape strides = core::strides_of(shape, order);
+  for (int i = 0; i < shape.rank(); ++i)
+    NV_CHECK(shape.numel() == 0 || shape[i] <= 1 || array.strides(i) == strides[i] * array.itemsize(), op,
+             "the array's elements must lie densely in memory, in some order of the dimensions");
+  return order;
+}
+
 }  // namespace
+
+Tensor tensor_over_array(const char* op, const py::array& array) {
+  NV_CHECK(array.writeable(), op, "the array is read-only; nervure.tensor() copies it");
+  NV_CHECK(array.ndim() <= core::kMaxRank, op, "at most ", core::kMaxRank, " dimensions are supported");
+  const DType dtype = shared_dtype(op, array);
+  Shape shape;
+  for (py::ssize_t i = 0; i < array.ndim(); ++i) shape.append(array.shape(i));
+  const core::Order order = dense_order(op, array, shape);
+  const auto drop = [](void* owner) {
+    if (!Py_IsInitialized()) return;
+    py::gil_scoped_acquire locked;
+    delete static_cast<py::array*>(owner);
+  };
+  auto* owner = new py::array(array);
+  return Tensor::over(core::Storage::borrow(const_cast<void*>(array.data()), static_cast<std::size_t>(array.nbytes()),
+                                            drop, owner),
+                      shape, dtype, order);
+}
 
 Tensor tensor_from_array(const py::array& array, DType dtype) {
   natural_dtype(array);  // refuses text, objects, complex numbers
@@ -41,7 +81,7 @@ Tensor tensor_from_array(const py::array& array, DType dtype) {
 Tensor tensor_from_array(const py::array& array) { return tensor_from_array(array, natural_dtype(array)); }
 
 Tensor tensor_from_object(const py::handle& object) {
-  if (py::isinstance<Tensor>(object)) return object.cast<Tensor>();
+  if (is_tensor(object)) return object.cast<Tensor>();
   const py::array array = py::array::ensure(object);
   if (!array) throw py::error_already_set();
   return tensor_from_array(array);

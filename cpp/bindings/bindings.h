@@ -12,24 +12,22 @@
 #include <string>
 #include <vector>
 
+#include "bindings/tensor_type.h"
 #include "ops/ops.h"
-
-namespace py = pybind11;
 
 namespace nervure::bindings {
 
 using core::DType;
 using core::Shape;
-using core::Tensor;
 
 /// None, an int, or a sequence of ints: the dimensions of a reduction, the sizes of a shape.
 struct IntList {
   std::vector<std::int64_t> values;
 };
 
-/// A tensor with a copy of the array's values: floats become float32, integers int64 (uint8: float32), bool stays.
-Tensor tensor_from_array(const py::array& array);
 Tensor tensor_from_array(const py::array& array, DType dtype);
+/// A tensor that shares the memory of a dense, writeable float32, int64 or boolean array.
+Tensor tensor_over_array(const char* op, const py::array& array);
 /// Anything NumPy can turn into an array, or a tensor as it is.
 Tensor tensor_from_object(const py::handle& object);
 /// A view: shares the tensor's memory, strided as its memory order says.
@@ -39,6 +37,11 @@ Tensor subscript(const Tensor& x, const py::handle& key);
 
 /// A memory order from a permutation of the dimensions, outermost first.
 core::Order order_of(int rank, const std::vector<int>& dims);
+
+/// A number or array as the other operand of `like`: an integer stays one beside integers.
+Tensor operand(const Tensor& like, const py::handle& value);
+/// Whether operand() takes it.
+bool is_operand(const py::handle& value);
 
 /// Releases what it holds with the interpreter's lock, whichever thread drops it.
 class SharedObject {
@@ -55,6 +58,7 @@ void bind_tensor(py::module_& m);    // tensor.cpp
 void bind_ops(py::module_& m);       // ops.cpp
 void bind_function(py::module_& m);  // function.cpp
 void bind_bench(py::module_& m);     // bench.cpp: the roofline
+void bind_kernels(py::module_& m);   // kernels.cpp: the bare kernels on NumPy arrays
 
 }  // namespace nervure::bindings
 

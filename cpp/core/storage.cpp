@@ -180,8 +180,20 @@ class Pool {
 
 Ref<Storage> Storage::allocate(std::size_t bytes) { return Ref<Storage>(Pool::instance().acquire(bytes)); }
 
+Ref<Storage> Storage::borrow(void* data, std::size_t bytes, void (*drop)(void*), void* owner) {
+  auto* block = new Storage;
+  block->bytes_ = bytes;
+  block->data_ = data;
+  block->drop_ = drop;
+  block->owner_ = owner;
+  return Ref<Storage>(block);
+}
+
 void Storage::release() {
-  if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) Pool::instance().recycle(this);
+  if (references_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+  if (!drop_) return Pool::instance().recycle(this);
+  drop_(owner_);
+  delete this;
 }
 
 MemoryStats memory_stats() { return Pool::instance().stats(); }

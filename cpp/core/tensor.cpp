@@ -123,12 +123,15 @@ std::size_t checked_bytes(const Shape& shape, DType dtype) {
 Tensor Tensor::empty(const Shape& shape, DType dtype) { return empty(shape, dtype, Order::row_major(shape.rank())); }
 
 Tensor Tensor::empty(const Shape& shape, DType dtype, const Order& order) {
-  const std::size_t bytes = checked_bytes(shape, dtype);
+  return over(Storage::allocate(checked_bytes(shape, dtype)), shape, dtype, order);
+}
+
+Tensor Tensor::over(Ref<Storage> storage, const Shape& shape, DType dtype, const Order& order) {
   Ref<TensorBody> body(new TensorBody);
   body->shape = shape;
   body->order = order;
   body->dtype = dtype;
-  body->storage = Storage::allocate(bytes);
+  body->storage = std::move(storage);
   return Tensor(std::move(body));
 }
 
@@ -149,12 +152,7 @@ bool Tensor::same_layout_as(const Tensor& other) const {
 }
 
 Tensor Tensor::view_as(const Shape& shape, const Order& order) const {
-  Ref<TensorBody> body(new TensorBody);
-  body->shape = shape;
-  body->order = order;
-  body->dtype = dtype();
-  body->storage = body_->storage;
-  return Tensor(std::move(body));
+  return over(body_->storage, shape, dtype(), order);
 }
 
 Tensor Tensor::detach() const { return view_as(shape(), order()); }

@@ -108,6 +108,8 @@ class Tensor {
   /// Not initialised; float32, or `dtype`; shape and memory order of `other`.
   static Tensor empty_like(const Tensor& other);
   static Tensor empty_like(const Tensor& other, DType dtype);
+  /// Over existing memory that holds the elements in this order.
+  static Tensor over(Ref<Storage> storage, const Shape& shape, DType dtype, const Order& order);
   /// A 0-d tensor.
   static Tensor scalar(float value);
 
