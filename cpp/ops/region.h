@@ -23,8 +23,7 @@ struct Region {
 /// Copy `from` to `to`, element by element; same sizes and type, no element of `to` twice.
 void copy_region(const Region& from, const Region& to);
 
-/// A tensor of zeros like `x` (shape, order, type).
-core::Tensor zeros_like(const core::Tensor& x);
+/// A float32 tensor of zeros.
 core::Tensor zeros(const core::Shape& shape, const core::Order& order);
 
 }  // namespace nervure::ops
