@@ -41,7 +41,7 @@ Tensor tensor_from_array(const py::array& array, DType dtype) {
 Tensor tensor_from_array(const py::array& array) { return tensor_from_array(array, natural_dtype(array)); }
 
 Tensor tensor_from_object(const py::handle& object) {
-  if (py::isinstance<Tensor>(object)) return object.cast<Tensor>();
+  if (is_tensor(object)) return object.cast<Tensor>();
   const py::array array = py::array::ensure(object);
   if (!array) throw py::error_already_set();
   return tensor_from_array(array);

@@ -12,23 +12,19 @@
 #include <string>
 #include <vector>
 
+#include "bindings/tensor_type.h"
 #include "ops/ops.h"
-
-namespace py = pybind11;
 
 namespace nervure::bindings {
 
 using core::DType;
 using core::Shape;
-using core::Tensor;
 
 /// None, an int, or a sequence of ints: the dimensions of a reduction, the sizes of a shape.
 struct IntList {
   std::vector<std::int64_t> values;
 };
 
-/// A tensor with a copy of the array's values: floats become float32, integers int64 (uint8: float32), bool stays.
-Tensor tensor_from_array(const py::array& array);
 Tensor tensor_from_array(const py::array& array, DType dtype);
 /// Anything NumPy can turn into an array, or a tensor as it is.
 Tensor tensor_from_object(const py::handle& object);
@@ -39,6 +35,11 @@ Tensor subscript(const Tensor& x, const py::handle& key);
 
 /// A memory order from a permutation of the dimensions, outermost first.
 core::Order order_of(int rank, const std::vector<int>& dims);
+
+/// A number or array as the other operand of `like`: an integer stays one beside integers.
+Tensor operand(const Tensor& like, const py::handle& value);
+/// Whether operand() takes it.
+bool is_operand(const py::handle& value);
 
 /// Releases what it holds with the interpreter's lock, whichever thread drops it.
 class SharedObject {

@@ -38,9 +38,9 @@ py::object apply_function(const py::object& type, const py::object& context, con
   std::vector<int> input_position;  // of each argument: its index among the tensors, or -1
   py::tuple arrays(args.size());
   for (std::size_t i = 0; i < args.size(); ++i) {
-    const bool is_tensor = py::isinstance<Tensor>(args[i]);
-    input_position.push_back(is_tensor ? static_cast<int>(inputs.size()) : -1);
-    if (is_tensor) {
+    const bool tensor_given = is_tensor(args[i]);
+    input_position.push_back(tensor_given ? static_cast<int>(inputs.size()) : -1);
+    if (tensor_given) {
       inputs.push_back(args[i].cast<Tensor>());
       input_shapes.push_back(inputs.back().shape());
       arrays[i] = array_view(inputs.back());

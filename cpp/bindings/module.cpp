@@ -31,7 +31,7 @@ void translate_exceptions() {
 }  // namespace
 }  // namespace nervure::bindings
 
-PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
+PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   using namespace nervure;
   m.doc() = "The compiled part of Nervure: tensors, the tape, and every operation.";
   core::interpreter = {bindings::unlock_interpreter, bindings::lock_interpreter, bindings::interrupted};

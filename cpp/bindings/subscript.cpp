@@ -6,7 +6,7 @@ namespace nervure::bindings {
 namespace {
 
 bool is_index_array(const py::handle& key) {
-  return py::isinstance<Tensor>(key) || py::isinstance<py::array>(key) || PyList_Check(key.ptr());
+  return is_tensor(key) || py::isinstance<py::array>(key) || PyList_Check(key.ptr());
 }
 
 Tensor index_tensor(const py::handle& key) {

@@ -8,75 +8,16 @@ namespace nervure::bindings {
 namespace {
 
 using ops::Dims;
-using Binary = Tensor (*)(const Tensor&, const Tensor&);
 using Unary = Tensor (*)(const Tensor&);
 
-/// A number or array as the other operand of `like`: an integer stays one beside integers.
-Tensor operand(const Tensor& like, const py::handle& value) {
-  if (PyFloat_Check(value.ptr())) return Tensor::scalar(static_cast<float>(PyFloat_AS_DOUBLE(value.ptr())));
-  if (PyBool_Check(value.ptr())) return ops::full(Shape{}, value.cast<bool>(), DType::boolean);
-  if (PyLong_Check(value.ptr())) {
-    if (like.dtype() == DType::int64) {
-      const Tensor integer = Tensor::empty(Shape{}, DType::int64);
-      *integer.i64_out() = value.cast<std::int64_t>();
-      return integer;
-    }
-    return Tensor::scalar(static_cast<float>(value.cast<double>()));
-  }
-  return tensor_from_object(value);
-}
-
-bool is_operand(const py::handle& value) {
-  return PyFloat_Check(value.ptr()) || PyLong_Check(value.ptr()) || py::isinstance<py::array>(value) ||
-         PyObject_HasAttrString(value.ptr(), "__float__");
-}
-
-py::object not_implemented() { return py::reinterpret_borrow<py::object>(Py_NotImplemented); }
-
-template <Binary op>
-void def_operator(py::class_<Tensor>& cls, const char* name) {
-  cls.def(name, [](const Tensor& a, const Tensor& b) { return op(a, b); }, py::is_operator(), py::arg("other"));
-  cls.def(name, [](const Tensor& a, const py::object& b) -> py::object {
-    return is_operand(b) ? py::cast(op(a, operand(a, b))) : not_implemented();
-  }, py::is_operator(), py::arg("other"));
-}
-
-template <Binary op>
-void def_reflected(py::class_<Tensor>& cls, const char* name) {
-  cls.def(name, [](const Tensor& a, const py::object& b) -> py::object {
-    return is_operand(b) ? py::cast(op(operand(a, b), a)) : not_implemented();
-  }, py::is_operator(), py::arg("other"));
-}
-
-void bind_arithmetic(py::class_<Tensor>& cls) {
-  def_operator<ops::add>(cls, "__add__");
-  def_operator<ops::sub>(cls, "__sub__");
-  def_operator<ops::mul>(cls, "__mul__");
-  def_operator<ops::div>(cls, "__truediv__");
-  def_operator<ops::pow>(cls, "__pow__");
-  def_operator<ops::matmul>(cls, "__matmul__");
-  def_reflected<ops::add>(cls, "__radd__");
-  def_reflected<ops::sub>(cls, "__rsub__");
-  def_reflected<ops::mul>(cls, "__rmul__");
-  def_reflected<ops::div>(cls, "__rtruediv__");
-  def_reflected<ops::pow>(cls, "__rpow__");
-  def_reflected<ops::matmul>(cls, "__rmatmul__");
-  def_operator<ops::eq>(cls, "__eq__");
-  def_operator<ops::ne>(cls, "__ne__");
-  def_operator<ops::lt>(cls, "__lt__");
-  def_operator<ops::le>(cls, "__le__");
-  def_operator<ops::gt>(cls, "__gt__");
-  def_operator<ops::ge>(cls, "__ge__");
-  def_operator<ops::logical_and>(cls, "__and__");
-  def_operator<ops::logical_or>(cls, "__or__");
+void bind_arithmetic(TensorClass& cls) {
   cls.def("__invert__", &ops::logical_not);
   cls.def("__neg__", &ops::neg);
   cls.def("__pos__", [](const Tensor& x) { return x; });
   cls.def("__abs__", &ops::abs);
-  cls.def("__hash__", [](const Tensor& x) { return std::hash<const void*>()(x.body().get()); });
 }
 
-void bind_unary_methods(py::class_<Tensor>& cls) {
+void bind_unary_methods(TensorClass& cls) {
   const std::pair<const char*, Unary> methods[] = {
       {"neg", ops::neg},   {"abs", ops::abs},         {"exp", ops::exp},   {"log", ops::log},
       {"sqrt", ops::sqrt}, {"square", ops::square},   {"reciprocal", ops::reciprocal},
@@ -92,7 +33,7 @@ void bind_unary_methods(py::class_<Tensor>& cls) {
   cls.def("masked_fill", &ops::masked_fill, py::arg("mask"), py::arg("value"));
 }
 
-void bind_reductions(py::class_<Tensor>& cls) {
+void bind_reductions(TensorClass& cls) {
   using Reduce = Tensor (*)(const Tensor&, const Dims&, bool);
   const std::pair<const char*, Reduce> methods[] = {{"sum", ops::sum},   {"mean", ops::mean},           {"amax", ops::amax},
                                                     {"amin", ops::amin}, {"logsumexp", ops::logsumexp}};
@@ -131,7 +72,7 @@ std::vector<Tensor> split(const Tensor& x, const py::object& sizes, std::int64_t
   return ops::split(x, pieces, dim);
 }
 
-void bind_shape_methods(py::class_<Tensor>& cls) {
+void bind_shape_methods(TensorClass& cls) {
   for (const char* name : {"reshape", "view"})
     cls.def(name, [](const Tensor& x, const py::args& shape) { return ops::reshape(x, sizes_of(shape)); });
   cls.def("permute", [](const Tensor& x, const py::args& dims) { return ops::permute(x, sizes_of(dims)); });
@@ -189,7 +130,7 @@ std::string represent(const Tensor& x) {
   return result + ")";
 }
 
-void bind_numpy_methods(py::class_<Tensor>& cls) {
+void bind_numpy_methods(TensorClass& cls) {
   cls.def("numpy", &array_view, "An array that shares this tensor's memory.");
   cls.def("__array__", [](const Tensor& x, const py::object& dtype, const py::object& copy) -> py::object {
     const py::array view = array_view(x);
@@ -217,7 +158,7 @@ void bind_numpy_methods(py::class_<Tensor>& cls) {
   cls.def("__format__", [](const Tensor& x, const std::string& format) -> py::object {
     return x.rank() == 0 ? item(x).attr("__format__")(format) : py::str(represent(x)).attr("__format__")(format);
   });
-  // Pickle and copy: values and requires_grad; the tape is not copied.
+  // Copies carry values, memory order and requires_grad; not the tape.
   cls.def("__deepcopy__", [](const Tensor& x, const py::dict&) {
     const Tensor copy = ops::clone(x.detach());
     if (x.is_leaf()) copy.set_requires_grad(x.requires_grad());
@@ -225,12 +166,12 @@ void bind_numpy_methods(py::class_<Tensor>& cls) {
   });
 }
 
-void bind_gradient_methods(py::class_<Tensor>& cls) {
+void bind_gradient_methods(TensorClass& cls) {
   cls.def("backward", [](const Tensor& y, const std::optional<Tensor>& gradient, bool retain_graph) {
     core::backward(y, gradient.value_or(Tensor()), retain_graph);
   }, py::arg("gradient") = py::none(), py::arg("retain_graph") = false, py::call_guard<py::gil_scoped_release>());
   cls.def("detach", &Tensor::detach);
-  cls.def_property("grad", [](const Tensor& x) -> py::object { return x.grad() ? py::cast(x.grad()) : py::none(); },
+  cls.def_property("grad", [](const Tensor& x) -> py::object { return py::cast(x.grad()); },
                    [](const Tensor& x, const std::optional<Tensor>& grad) {
                      if (!grad) return x.set_grad(Tensor());
                      core::check_dtype("grad", "gradient", *grad, DType::float32);
@@ -246,7 +187,7 @@ void bind_gradient_methods(py::class_<Tensor>& cls) {
   cls.def_property_readonly("is_leaf", &Tensor::is_leaf);
 }
 
-void bind_in_place_methods(py::class_<Tensor>& cls) {
+void bind_in_place_methods(TensorClass& cls) {
   const auto def = [&](const char* name, auto function, auto... args) { cls.def(name, function, args...); };
   def("copy_", [](const Tensor& x, const py::object& source) { ops::copy_(x, tensor_from_object(source)); return x; },
       py::arg("source"));
@@ -263,7 +204,7 @@ void bind_in_place_methods(py::class_<Tensor>& cls) {
   def("bernoulli_", [](const Tensor& x, double p) { ops::bernoulli_(x, p); return x; }, py::arg("p") = 0.5);
 }
 
-void bind_properties(py::class_<Tensor>& cls) {
+void bind_properties(TensorClass& cls) {
   cls.def_property_readonly("shape", [](const Tensor& x) { return shape_tuple(x.shape()); });
   cls.def_property_readonly("dtype", &Tensor::dtype);
   cls.def_property_readonly("ndim", &Tensor::rank);
@@ -288,6 +229,25 @@ void bind_properties(py::class_<Tensor>& cls) {
 
 }  // namespace
 
+Tensor operand(const Tensor& like, const py::handle& value) {
+  if (PyFloat_Check(value.ptr())) return Tensor::scalar(static_cast<float>(PyFloat_AS_DOUBLE(value.ptr())));
+  if (PyBool_Check(value.ptr())) return ops::full(Shape{}, value.cast<bool>(), DType::boolean);
+  if (PyLong_Check(value.ptr())) {
+    if (like.dtype() == DType::int64) {
+      const Tensor integer = Tensor::empty(Shape{}, DType::int64);
+      *integer.i64_out() = value.cast<std::int64_t>();
+      return integer;
+    }
+    return Tensor::scalar(static_cast<float>(value.cast<double>()));
+  }
+  return tensor_from_object(value);
+}
+
+bool is_operand(const py::handle& value) {
+  return is_tensor(value) || PyFloat_Check(value.ptr()) || PyLong_Check(value.ptr()) ||
+         py::isinstance<py::array>(value) || PyObject_HasAttrString(value.ptr(), "__float__");
+}
+
 core::Order order_of(int rank, const std::vector<int>& dims) {
   core::Order order = core::Order::row_major(rank);
   std::uint32_t seen = 0;
@@ -309,18 +269,13 @@ void bind_tensor(py::module_& m) {
       .value("int64", DType::int64)
       .value("bool", DType::boolean);
 
-  py::class_<Tensor> cls(m, "Tensor", "A dense array with a gradient; see nervure.tensor().");
-  cls.def(py::init([](const Tensor& other, bool requires_grad) {
-    const Tensor t = other.detach();
+  TensorClass cls(m);
+  cls.def("__init__", [](const py::handle& self, const py::object& data, bool requires_grad) {
+    NV_CHECK_TYPE(is_tensor(self), "Tensor", "__init__ needs a Tensor");
+    const Tensor t = is_tensor(data) ? data.cast<Tensor>().detach() : tensor_from_object(data);
     if (requires_grad) t.set_requires_grad(true);
-    return t;
-  }), py::arg("data"), py::arg("requires_grad") = false);
-  cls.def(py::init([](const py::object& data, bool requires_grad) {
-    const Tensor t = tensor_from_object(data);
-    if (requires_grad) t.set_requires_grad(true);
-    return t;
-  }), py::arg("data"), py::arg("requires_grad") = false);
-  py::implicitly_convertible<py::array, Tensor>();
+    tensor_of(self) = t;
+  }, py::arg("data"), py::arg("requires_grad") = false);
 
   bind_properties(cls);
   bind_arithmetic(cls);
@@ -333,7 +288,7 @@ void bind_tensor(py::module_& m) {
 
   m.def("tensor", [](const py::object& data, std::optional<DType> dtype, bool requires_grad) {
     Tensor t;
-    if (py::isinstance<Tensor>(data)) {
+    if (is_tensor(data)) {
       t = ops::clone(data.cast<Tensor>().detach());
       if (dtype) t = ops::cast(t, *dtype);
     } else {
