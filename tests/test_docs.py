@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+import nervure as nv
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
@@ -98,3 +100,21 @@ def test_readme_has_its_commands() -> None:
     assert [c for c in commands if c.endswith("nervure demo")]
     assert [c for c in commands if c.endswith("-m pytest")]
     assert all(c.startswith("python3 -m venv .venv && ") for c in commands)
+
+
+def describes_itself(name: str) -> bool:
+    """Whether mkdocstrings finds a docstring: in Python, not in the compiled module."""
+    value = getattr(nv, name)
+    return getattr(value, "__module__", "nervure._core") != "nervure._core" and bool(value.__doc__)
+
+
+def test_every_public_name_is_documented() -> None:
+    page = (ROOT / "docs/api/nervure.md").read_text(encoding="utf-8")
+    missing = [n for n in nv.__all__ if not (describes_itself(n) or f"`nv.{n}" in page)]
+    methods = (ROOT / "docs/api/tensor.md").read_text(encoding="utf-8")
+    missing += [
+        name
+        for name in dir(nv.Tensor)
+        if not name.startswith("_") and not re.search(rf"`{name}[`(]", methods)
+    ]
+    assert not missing
