@@ -7,7 +7,9 @@ set(NERVURE_KERNEL_OBJECTS)
 # -fno-exceptions ... -fno-threadsafe-statics: nothing that would emit code shared between instruction sets.
 # (Never -ffast-math: linking with it would set flush-to-zero for the whole process.)
 set(kernel_options -O3 -fno-math-errno -fno-trapping-math -ffp-contract=fast -fno-exceptions -fno-rtti
-                   -fno-threadsafe-statics -Wno-psabi -Wno-ignored-attributes)
+                   -fno-threadsafe-statics -Wno-psabi -Wno-ignored-attributes
+                   # GCC 12 reports its own AVX-512 headers (undefined pass-through operands)
+                   -Wno-uninitialized -Wno-maybe-uninitialized)
 
 function(add_isa_kernels isa)
   add_library(kernels_${isa} OBJECT ${kernel_sources})

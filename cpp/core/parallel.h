@@ -11,6 +11,14 @@ namespace nervure::core {
 
 /// Threads a parallel region may use, the calling one included.
 int num_threads();
+/// Throws std::invalid_argument below 1 or above kMaxThreads.
+void set_num_threads(int threads);
+inline constexpr int kMaxThreads = 256;
+/// Where the number came from: "NERVURE_NUM_THREADS", "OMP_NUM_THREADS", "affinity", "cgroup quota", "set_num_threads".
+const char* num_threads_source();
+/// "pool" or "openmp" (NERVURE_THREADING).
+const char* threading_backend();
+
 /// One chunk of a job; may run on any thread, in any order.
 using ChunkFunction = void (*)(const void* job, std::int64_t chunk);
 /// Run chunks 0 .. n_chunks-1 and return when all are done. Nested calls run serially. Never throws: when the user

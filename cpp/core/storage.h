@@ -17,6 +17,9 @@ class Storage {
   /// At least `bytes` bytes, not initialised. Throws std::bad_alloc.
   static Ref<Storage> allocate(std::size_t bytes);
 
+  /// Memory that belongs to somebody else; `drop(owner)` is called when nothing refers to it any more.
+  static Ref<Storage> borrow(void* data, std::size_t bytes, void (*drop)(void*), void* owner);
+
   void* data() const { return data_; }
   std::size_t bytes() const { return bytes_; }
   std::int32_t use_count() const { return references_.load(std::memory_order_acquire); }
@@ -32,6 +35,8 @@ class Storage {
   std::size_t capacity_ = 0; // what the size class holds
   void* data_ = nullptr;
   Storage* next_ = nullptr;  // in the pool's free list
+  void (*drop_)(void*) = nullptr;  // of borrowed memory
+  void* owner_ = nullptr;
 };
 
 struct MemoryStats {

@@ -60,11 +60,12 @@ class Node {
   Edge* inputs;                  // n_inputs
   Tensor* output_grads;          // n_outputs, filled during backward()
   bool dropped = false;
-  std::uint64_t visited = 0;     // last backward() that reached it
+  std::atomic<std::uint64_t> owner{0};  // the backward() that is going through it
 
  private:
   static constexpr int kInline = 3;
   std::atomic<std::int32_t> references_{0};
+  Node* next_doomed_ = nullptr;
   Edge inline_inputs_[kInline];
   Tensor inline_output_;
 };

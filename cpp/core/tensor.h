@@ -81,14 +81,13 @@ class TensorBody {
   void release() {
     if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
   }
-  static void* operator new(std::size_t bytes);
-  static void operator delete(void* block);
+  std::int32_t use_count() const { return references_.load(std::memory_order_acquire); }
 
   Shape shape;
   Order order;
   DType dtype = DType::float32;
   bool requires_grad = false;   // set by the user; an output of a recorded op has a node instead
-  std::int16_t output_index = 0;
+  int output_index = 0;          // which of the node's outputs this is
   Ref<Storage> storage;
   Ref<Node> node;
   Ref<TensorBody> grad;
@@ -109,6 +108,8 @@ class Tensor {
   /// Not initialised; float32, or `dtype`; shape and memory order of `other`.
   static Tensor empty_like(const Tensor& other);
   static Tensor empty_like(const Tensor& other, DType dtype);
+  /// Over existing memory that holds the elements in this order.
+  static Tensor over(Ref<Storage> storage, const Shape& shape, DType dtype, const Order& order);
   /// A 0-d tensor.
   static Tensor scalar(float value);
 

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What the binding files share: conversions between Python's arguments and the core's types.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "bindings/tensor_type.h"
+#include "ops/ops.h"
+
+namespace nervure::bindings {
+
+using core::DType;
+using core::Shape;
+
+/// None, an int, or a sequence of ints: the dimensions of a reduction, the sizes of a shape.
+struct IntList {
+  std::vector<std::int64_t> values;
+};
+
+Tensor tensor_from_array(const py::array& array, DType dtype);
+/// A tensor that shares the memory of a dense, writeable float32, int64 or boolean array.
+Tensor tensor_over_array(const char* op, const py::array& array);
+/// Anything NumPy can turn into an array, or a tensor as it is.
+Tensor tensor_from_object(const py::handle& object);
+/// A view: shares the tensor's memory, strided as its memory order says.
+py::array array_view(const Tensor& tensor);
+/// x[key]
+Tensor subscript(const Tensor& x, const py::handle& key);
+
+/// A memory order from a permutation of the dimensions, outermost first.
+core::Order order_of(int rank, const std::vector<int>& dims);
+
+/// A number or array as the other operand of `like`: an integer stays one beside integers.
+Tensor operand(const Tensor& like, const py::handle& value);
+/// Whether operand() takes it.
+bool is_operand(const py::handle& value);
+
+/// Releases what it holds with the interpreter's lock, whichever thread drops it.
+class SharedObject {
+ public:
+  explicit SharedObject(py::object object);
+  const py::object& get() const { return *object_; }
+
+ private:
+  std::shared_ptr<py::object> object_;
+};
+
+void bind_runtime(py::module_& m);   // runtime.cpp: threads, instruction sets, memory, random state
+void bind_tensor(py::module_& m);    // tensor.cpp
+void bind_ops(py::module_& m);       // ops.cpp
+void bind_function(py::module_& m);  // function.cpp
+void bind_kernels(py::module_& m);   // kernels.cpp: the bare kernels on NumPy arrays
+
+}  // namespace nervure::bindings
+
+namespace pybind11::detail {
+
+template <>
+struct type_caster<nervure::bindings::IntList> {
+  PYBIND11_TYPE_CASTER(nervure::bindings::IntList, const_name("int | collections.abc.Sequence[int] | None"));
+
+  bool load(handle source, bool) {
+    value.values.clear();
+    if (source.is_none()) return true;
+    if (append(source)) return true;
+    if (!PyTuple_Check(source.ptr()) && !PyList_Check(source.ptr())) return false;
+    for (handle item : reinterpret_borrow<sequence>(source))
+      if (!append(item)) return false;
+    return true;
+  }
+
+ private:
+  bool append(handle item) {
+    if (PyBool_Check(item.ptr()) || !PyIndex_Check(item.ptr())) return false;
+    const auto integer = reinterpret_steal<object>(PyNumber_Index(item.ptr()));
+    const std::int64_t number = integer ? PyLong_AsLongLong(integer.ptr()) : -1;
+    if (PyErr_Occurred()) throw error_already_set();
+    value.values.push_back(number);
+    return true;
+  }
+};
+
+}  // namespace pybind11::detail

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// nv.Function: a user's operation on NumPy arrays, on the same tape as everything else.
+#include "bindings/bindings.h"
+#include "core/tape.h"
+
+namespace nervure::bindings {
+namespace {
+
+std::vector<Tensor> outputs_of(const py::object& result) {
+  std::vector<Tensor> outputs;
+  if (py::isinstance<py::tuple>(result) || py::isinstance<py::list>(result)) {
+    for (py::handle item : result) outputs.push_back(tensor_from_object(item).detach());
+  } else {
+    outputs.push_back(tensor_from_object(result).detach());
+  }
+  NV_CHECK(!outputs.empty(), "Function.forward", "must return an array or a non-empty tuple of arrays");
+  for (const Tensor& y : outputs) core::check_dtype("Function.forward", "every output", y, DType::float32);
+  return outputs;
+}
+
+py::object gradient_array(const core::Gradients& g, int i, const Shape& shape) {
+  if (g.dy(i)) return array_view(g.dy(i));
+  return array_view(ops::full(shape, 0.0, DType::float32));
+}
+
+/// Hand one value of the user's backward() to input i of the node.
+void set_gradient(core::Gradients& g, int i, const py::handle& value, const Shape& shape) {
+  if (value.is_none() || !g.wants(i)) return;
+  Tensor gradient = ops::cast(tensor_from_object(value), DType::float32);
+  NV_CHECK(gradient.shape() == shape, "Function.backward", "gradient of input ", i, " must have shape ", shape,
+           ", got ", gradient.shape());
+  g.set(i, gradient.detach());
+}
+
+py::object apply_function(const py::object& type, const py::object& context, const py::args& args) {
+  std::vector<Tensor> inputs;
+  std::vector<Shape> input_shapes;
+  std::vector<int> input_position;  // of each argument: its index among the tensors, or -1
+  py::tuple arrays(args.size());
+  for (std::size_t i = 0; i < args.size(); ++i) {
+    const bool tensor_given = is_tensor(args[i]);
+    input_position.push_back(tensor_given ? static_cast<int>(inputs.size()) : -1);
+    if (tensor_given) {
+      inputs.push_back(args[i].cast<Tensor>());
+      input_shapes.push_back(inputs.back().shape());
+      arrays[i] = array_view(inputs.back());
+    } else {
+      arrays[i] = args[i];
+    }
+  }
+  py::object result;
+  {
+    core::NoGrad no_grad;
+    result = type.attr("forward")(context, *arrays);
+  }
+  const std::vector<Tensor> outputs = outputs_of(result);
+  if (core::needs_grad(inputs)) {
+    std::vector<Shape> output_shapes;
+    for (const Tensor& y : outputs) output_shapes.push_back(y.shape());
+    const SharedObject shared_type(type), shared_context(context);
+    core::record("Function", outputs, inputs, [=](core::Gradients& g) {
+      py::gil_scoped_acquire locked;
+      py::tuple dy(output_shapes.size());
+      for (std::size_t i = 0; i < output_shapes.size(); ++i)
+        dy[i] = gradient_array(g, static_cast<int>(i), output_shapes[i]);
+      py::object dx = shared_type.get().attr("backward")(shared_context.get(), *dy);
+      if (!py::isinstance<py::tuple>(dx) && !py::isinstance<py::list>(dx)) dx = py::make_tuple(dx);
+      // One gradient for each argument of forward(), or one for each tensor among them.
+      const std::size_t given = py::len(dx);
+      NV_CHECK(given == input_position.size() || given == input_shapes.size(), "Function.backward", "must return ",
+               input_position.size(), " gradients (one for each argument of forward), got ", given);
+      int k = 0;
+      for (py::handle value : dx) {
+        const int i = given == input_position.size() ? input_position[static_cast<std::size_t>(k)] : k;
+        if (i >= 0) set_gradient(g, i, value, input_shapes[static_cast<std::size_t>(i)]);
+        ++k;
+      }
+    });
+  }
+  if (outputs.size() == 1 && !py::isinstance<py::tuple>(result) && !py::isinstance<py::list>(result))
+    return py::cast(outputs[0]);
+  py::tuple several(outputs.size());
+  for (std::size_t i = 0; i < outputs.size(); ++i) several[i] = outputs[i];
+  return several;
+}
+
+}  // namespace
+
+SharedObject::SharedObject(py::object object)
+    : object_(new py::object(std::move(object)), [](py::object* held) {
+        if (!Py_IsInitialized()) return;  // too late to give anything back
+        py::gil_scoped_acquire locked;
+        delete held;
+      }) {}
+
+void bind_function(py::module_& m) {
+  m.def("apply_function", &apply_function, py::arg("type"), py::arg("context"),
+        "Run type.forward(context, *arrays) and record type.backward(context, *gradients).");
+}
+
+}  // namespace nervure::bindings

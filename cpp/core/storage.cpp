@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "core/storage.h"
+
+#include <pthread.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+#include "core/scratch.h"
+#include "core/spin_lock.h"
+
+namespace nervure::core {
+namespace {
+
+constexpr std::size_t kAlignment = 64;
+constexpr std::size_t kHeader = 64;                     // Storage, and a pointer to it just below the data
+constexpr std::size_t kHugePage = std::size_t{2} << 20;
+constexpr std::size_t kColoured = std::size_t{64} << 10;  // blocks from here on start at varying cache lines ...
+constexpr std::size_t kColours = 61;                      // ... so that streams through several do not collide (4 KiB aliasing)
+constexpr std::size_t kMinimumCache = std::size_t{64} << 20;
+constexpr int kClasses = 4 * 48;
+
+static_assert(sizeof(Storage) + sizeof(Storage*) <= kHeader);
+
+/// Four size classes to a doubling: at most a quarter is wasted, and ragged batches reuse each other's blocks.
+int size_class(std::size_t bytes) {
+  const std::size_t units = (std::max<std::size_t>(bytes, 1) + kAlignment - 1) / kAlignment;
+  if (units <= 4) return static_cast<int>(units) - 1;
+  const int shift = static_cast<int>(std::bit_width(units - 1)) - 3;  // (units - 1) >> shift is 4 .. 7
+  return 4 * shift + static_cast<int>((units - 1) >> shift);
+}
+
+std::size_t class_capacity(int size_class) {
+  if (size_class < 4) return static_cast<std::size_t>(size_class + 1) * kAlignment;
+  const int shift = size_class / 4 - 1;
+  return (static_cast<std::size_t>(size_class % 4 + 5) << shift) * kAlignment;
+}
+
+std::size_t whole_pages(std::size_t bytes) { return (bytes + kHugePage - 1) / kHugePage * kHugePage; }
+
+void* map_huge(std::size_t bytes) {
+  // Over-map, then cut to a 2 MiB boundary: only aligned ranges become huge pages.
+  char* raw = static_cast<char*>(
+      mmap(nullptr, bytes + kHugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+  if (raw == MAP_FAILED) throw std::bad_alloc();
+  const std::size_t lead = (kHugePage - reinterpret_cast<std::uintptr_t>(raw) % kHugePage) % kHugePage;
+  if (lead) munmap(raw, lead);
+  if (lead != kHugePage) munmap(raw + lead + bytes, kHugePage - lead);
+#ifdef MADV_HUGEPAGE
+  madvise(raw + lead, bytes, MADV_HUGEPAGE);
+#endif
+  return raw + lead;
+}
+
+}  // namespace
+
+/// All free blocks of the process.
+class Pool {
+ public:
+  static Pool& instance() {
+    static Pool* pool = new Pool;  // never destroyed: tensors may outlive static destructors
+    return *pool;
+  }
+
+  Storage* acquire(std::size_t bytes) {
+    if (bytes > (std::size_t{1} << 46)) throw std::bad_alloc();
+    const int cls = size_class(bytes);
+    const std::size_t capacity = class_capacity(cls);
+    Storage* block = nullptr;
+    {
+      std::lock_guard guard(lock_);
+      block = free_[cls];
+      if (block) {
+        free_[cls] = block->next_;
+        cached_ -= capacity;
+      }
+      count_live(capacity, block == nullptr);
+    }
+    if (!block) block = create(cls, capacity);
+    block->bytes_ = bytes;
+    return block;
+  }
+
+  void recycle(Storage* block) {
+    {
+      std::lock_guard guard(lock_);
+      live_ -= block->capacity_;
+      // Never more in the cache than was in use at the worst moment: shapes that come and go cannot pile up.
+      if (caching_ && cached_ + block->capacity_ <= std::max(peak_, kMinimumCache)) {
+        block->next_ = free_[block->size_class_];
+        free_[block->size_class_] = block;
+        cached_ += block->capacity_;
+        return;
+      }
+    }
+    destroy(block);
+  }
+
+  void trim() {
+    Storage* chains[kClasses];
+    {
+      std::lock_guard guard(lock_);
+      std::copy(std::begin(free_), std::end(free_), std::begin(chains));
+      std::fill(std::begin(free_), std::end(free_), nullptr);
+      cached_ = 0;
+    }
+    for (Storage* block : chains)
+      while (block) {
+        Storage* next = block->next_;
+        destroy(block);
+        block = next;
+      }
+  }
+
+  MemoryStats stats() {
+    std::lock_guard guard(lock_);
+    return {live_, peak_, cached_, allocations_, system_allocations_};
+  }
+
+  void reset_peak() {
+    std::lock_guard guard(lock_);
+    peak_ = live_;
+  }
+
+ private:
+  Pool() {
+    const char* choice = std::getenv("NERVURE_ALLOC");  // "system": let sanitizers see every allocation
+    caching_ = !(choice && std::strcmp(choice, "system") == 0);
+    pthread_atfork([] { instance().lock_.lock(); }, [] { instance().lock_.unlock(); },
+                   [] { instance().lock_.unlock(); });
+  }
+
+  void count_live(std::size_t capacity, bool from_system) {
+    live_ += capacity;
+    peak_ = std::max(peak_, live_);
+    ++allocations_;
+    if (from_system) ++system_allocations_;
+  }
+
+  Storage* create(int cls, std::size_t capacity) {
+    std::size_t colour = 0;
+    if (capacity >= kColoured) colour = next_colour_.fetch_add(7, std::memory_order_relaxed) % kColours;
+    const std::size_t room = kHeader + capacity + (capacity >= kColoured ? kColours * kAlignment : 0);
+    void* raw = nullptr;
+    try {
+      raw = capacity >= kHugePage ? map_huge(whole_pages(room))
+                                  : ::operator new(room, std::align_val_t{kAlignment});
+    } catch (const std::bad_alloc&) {
+      std::lock_guard guard(lock_);
+      live_ -= capacity;
+      throw;
+    }
+    auto* block = new (raw) Storage;
+    block->size_class_ = cls;
+    block->capacity_ = capacity;
+    block->data_ = static_cast<char*>(raw) + kHeader + colour * kAlignment;
+    static_cast<Storage**>(block->data_)[-1] = block;
+    return block;
+  }
+
+  static void destroy(Storage* block) {
+    const std::size_t capacity = block->capacity_;
+    if (capacity >= kHugePage)
+      munmap(block, whole_pages(kHeader + capacity + kColours * kAlignment));
+    else
+      ::operator delete(block, std::align_val_t{kAlignment});
+  }
+
+  SpinLock lock_;
+  Storage* free_[kClasses] = {};
+  std::size_t live_ = 0, peak_ = 0, cached_ = 0;
+  std::uint64_t allocations_ = 0, system_allocations_ = 0;
+  std::atomic<std::size_t> next_colour_{0};
+  bool caching_ = true;
+};
+
+Ref<Storage> Storage::allocate(std::size_t bytes) { return Ref<Storage>(Pool::instance().acquire(bytes)); }
+
+Ref<Storage> Storage::borrow(void* data, std::size_t bytes, void (*drop)(void*), void* owner) {
+  auto* block = new Storage;
+  block->bytes_ = bytes;
+  block->data_ = data;
+  block->drop_ = drop;
+  block->owner_ = owner;
+  return Ref<Storage>(block);
+}
+
+void Storage::release() {
+  if (references_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+  if (!drop_) return Pool::instance().recycle(this);
+  drop_(owner_);
+  delete this;
+}
+
+MemoryStats memory_stats() { return Pool::instance().stats(); }
+void reset_peak_memory() { Pool::instance().reset_peak(); }
+void trim_memory() { Pool::instance().trim(); }
+
+void* acquire_scratch(std::size_t bytes) {
+  Storage* block = Pool::instance().acquire(bytes);
+  block->retain();
+  return block->data();
+}
+
+void release_scratch(void* data) { static_cast<Storage**>(data)[-1]->release(); }
+
+}  // namespace nervure::core

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "kernels/optim.h"
+
+#include <array>
+#include <cmath>
+#include <utility>
+
+#include "core/launch.h"
+#include "ops/ops.h"
+
+namespace nervure::ops {
+namespace {
+
+using core::Ref;
+using core::Storage;
+using core::TensorBody;
+using kernels::Segment;
+using kernels::Segments;
+using kernels::UpdateScalars;
+
+constexpr std::int64_t kStepWork = 4;  // per element, in units of launch()
+
+/// One list of state tensors; `used` says whether the options need it.
+struct StateList {
+  const char* name;
+  const std::vector<Tensor>& tensors;
+  bool used;
+};
+
+/// What a step runs over. A thunk keeps `table`, which holds the segments, by value.
+struct StepList {
+  Ref<Storage> table;
+  Segments segments{nullptr, 0, 0};
+  std::vector<Tensor> converted;  // gradients that had to change their memory order
+
+  explicit StepList(std::size_t capacity) {
+    if (capacity == 0) return;
+    table = Storage::allocate(capacity * sizeof(Segment));
+    segments.segment = static_cast<const Segment*>(table->data());
+  }
+
+  void append(float* parameter, float* gradient, const std::array<float*, 3>& state, std::int64_t size) {
+    if (size == 0) return;
+    const std::int64_t align = kernels::kSegmentAlign, begin = (segments.total + align - 1) / align * align;
+    static_cast<Segment*>(table->data())[segments.count++] = {
+        parameter, gradient, {state[0], state[1], state[2]}, begin, size};
+    segments.total = begin + size;
+  }
+};
+
+void check_parameter(const char* op, std::size_t i, const Tensor& p) {
+  NV_CHECK(p.defined(), op, "parameter ", i, " is undefined");
+  NV_CHECK_TYPE(p.dtype() == DType::float32, op, "parameter ", i, " must be float32, got ", p.dtype());
+}
+
+/// Its gradient, checked; null when there is none.
+const Ref<TensorBody>& gradient_of(const char* op, std::size_t i, const Tensor& p) {
+  const Ref<TensorBody>& g = p.body()->grad;
+  if (g) {
+    NV_CHECK(g->shape == p.shape(), op, "the gradient of parameter ", i, " must have its shape ", p.shape(), ", got ",
+             g->shape);
+    NV_CHECK_TYPE(g->dtype == DType::float32, op, "the gradient of parameter ", i, " must be float32, got ", g->dtype);
+  }
+  return g;
+}
+
+void check_state(const char* op, const StateList& list, const std::vector<Tensor>& parameters) {
+  const std::size_t expected = list.used ? parameters.size() : 0;
+  NV_CHECK(list.tensors.size() == expected, op, list.name, " must have ", expected, " tensors, got ",
+           list.tensors.size());
+  for (std::size_t i = 0; i < expected; ++i) {
+    const Tensor& state = list.tensors[i];
+    NV_CHECK(state.defined() && state.same_layout_as(parameters[i]), op, list.name, "[", i,
+             "] must have the shape and memory order of its parameter ", parameters[i].shape());
+    NV_CHECK_TYPE(state.dtype() == DType::float32, op, list.name, "[", i, "] must be float32, got ", state.dtype());
+  }
+}
+
+/// Check everything, then lay out the parameters that have a gradient.
+StepList collect(const char* op, const std::vector<Tensor>& parameters, const std::array<StateList, 3>& states) {
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    check_parameter(op, i, parameters[i]);
+    gradient_of(op, i, parameters[i]);
+  }
+  for (const StateList& list : states) check_state(op, list, parameters);
+
+  StepList list(parameters.size());
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    TensorBody& p = *parameters[i].body();
+    if (!p.grad) continue;
+    auto* gradient = static_cast<float*>(p.grad->storage->data());
+    if (!core::same_layout(p.shape, p.grad->order, p.order)) [[unlikely]] {
+      core::NoGrad no_grad;
+      list.converted.push_back(to_order(Tensor(p.grad), p.order));
+      gradient = list.converted.back().f32_out();
+    }
+    std::array<float*, 3> state{};
+    for (std::size_t k = 0; k < 3; ++k)
+      if (states[k].used) state[k] = states[k].tensors[i].f32_out();
+    list.append(static_cast<float*>(p.storage->data()), gradient, state, p.shape.numel());
+  }
+  return list;
+}
+
+const std::vector<Tensor> kNoTensors;
+const StateList kNoState{"", kNoTensors, false};
+
+/// Launch kernel(segments, &scalars).
+template <class Kernel, class Scalars>
+void launch_step(const StepList& list, const Kernel& kernel, const Scalars& scalars) {
+  if (list.segments.count == 0) return;
+  core::launch(kStepWork * list.segments.total,
+               [&kernel, table = list.table, segments = list.segments, scalars] { kernel(segments, &scalars); });
+}
+
+float f32(double x) { return static_cast<float>(x); }
+
+UpdateScalars update_scalars(double lr, double weight_decay, bool decoupled, bool maximize, double l1) {
+  return {maximize ? -1.0f : 1.0f, f32(decoupled ? 0.0 : weight_decay), f32(decoupled ? 1.0 - lr * weight_decay : 1.0),
+          f32(lr * l1)};
+}
+
+void check_step(const char* op, std::int64_t step) { NV_CHECK(step >= 1, op, "step counts from 1, got ", step); }
+
+/// The gradients alone, for clipping.
+StepList collect_gradients(const char* op, const std::vector<Tensor>& parameters) {
+  StepList list(parameters.size());
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    check_parameter(op, i, parameters[i]);
+    const Ref<TensorBody>& g = gradient_of(op, i, parameters[i]);
+    if (g) list.append(nullptr, static_cast<float*>(g->storage->data()), {}, g->shape.numel());
+  }
+  return list;
+}
+
+}  // namespace
+
+void sgd_step(const std::vector<Tensor>& parameters, const std::vector<Tensor>& momentum_buffers,
+              const SgdOptions& o) {
+  NV_CHECK(!o.nesterov || (o.momentum > 0 && o.dampening == 0), "sgd_step",
+           "nesterov needs a positive momentum and no dampening, got momentum = ", o.momentum,
+           ", dampening = ", o.dampening);
+  const StepList list = collect(
+      "sgd_step", parameters, {{{"momentum_buffers", momentum_buffers, o.momentum != 0}, kNoState, kNoState}});
+  launch_step(list, kernels::sgd_step,
+              kernels::SgdScalars{update_scalars(o.lr, o.weight_decay, false, o.maximize, o.l1), f32(o.lr),
+                                  f32(o.momentum), f32(1.0 - o.dampening), o.nesterov, o.first_step});
+}
+
+void rmsprop_step(const std::vector<Tensor>& parameters, const std::vector<Tensor>& square_averages,
+                  const std::vector<Tensor>& momentum_buffers, const std::vector<Tensor>& gradient_averages,
+                  const RmspropOptions& o) {
+  const StepList list = collect("rmsprop_step", parameters,
+                                {{{"square_averages", square_averages, true},
+                                  {"momentum_buffers", momentum_buffers, o.momentum > 0},
+                                  {"gradient_averages", gradient_averages, o.centered}}});
+  launch_step(list, kernels::rmsprop_step,
+              kernels::RmspropScalars{update_scalars(o.lr, o.weight_decay, false, o.maximize, o.l1), f32(o.lr),
+                                      f32(o.alpha), f32(1.0 - o.alpha), f32(o.eps), f32(o.momentum)});
+}
+
+void adagrad_step(const std::vector<Tensor>& parameters, const std::vector<Tensor>& square_sums,
+                  const AdagradOptions& o) {
+  check_step("adagrad_step", o.step);
+  const StepList list =
+      collect("adagrad_step", parameters, {{{"square_sums", square_sums, true}, kNoState, kNoState}});
+  const double lr = o.lr / (1.0 + static_cast<double>(o.step - 1) * o.lr_decay);
+  launch_step(list, kernels::adagrad_step,
+              kernels::AdagradScalars{update_scalars(o.lr, o.weight_decay, false, o.maximize, o.l1), f32(lr),
+                                      f32(o.eps)});
+}
+
+void adam_step(const std::vector<Tensor>& parameters, const std::vector<Tensor>& first_moments,
+               const std::vector<Tensor>& second_moments, const std::vector<Tensor>& max_second_moments,
+               const AdamOptions& o) {
+  check_step("adam_step", o.step);
+  const StepList list = collect("adam_step", parameters,
+                                {{{"first_moments", first_moments, true},
+                                  {"second_moments", second_moments, true},
+                                  {"max_second_moments", max_second_moments, o.amsgrad}}});
+  const auto t = static_cast<double>(o.step);
+  const double correction1 = 1.0 - std::pow(o.beta1, t), correction2 = 1.0 - std::pow(o.beta2, t);
+  launch_step(list, kernels::adam_step,
+              kernels::AdamScalars{
+                  update_scalars(o.lr, o.weight_decay, o.decoupled_weight_decay, o.maximize, o.l1), f32(o.beta1),
+                  f32(1.0 - o.beta1), f32(o.beta2), f32(1.0 - o.beta2), f32(o.eps), f32(1.0 / std::sqrt(correction2)),
+                  f32(o.lr / correction1), 0.0f});
+}
+
+void nadam_step(const std::vector<Tensor>& parameters, const std::vector<Tensor>& first_moments,
+                const std::vector<Tensor>& second_moments, const NadamOptions& o) {
+  check_step("nadam_step", o.step);
+  const StepList list = collect(
+      "nadam_step", parameters,
+      {{{"first_moments", first_moments, true}, {"second_moments", second_moments, true}, kNoState}});
+  const auto t = static_cast<double>(o.step);
+  const double correction2 = 1.0 - std::pow(o.beta2, t);
+  const double mu = o.beta1 * (1.0 - 0.5 * std::pow(0.96, t * o.momentum_decay));
+  const double mu_next = o.beta1 * (1.0 - 0.5 * std::pow(0.96, (t + 1.0) * o.momentum_decay));
+  const double product = o.mu_product * mu;
+  launch_step(list, kernels::nadam_step,
+              kernels::AdamScalars{
+                  update_scalars(o.lr, o.weight_decay, o.decoupled_weight_decay, o.maximize, o.l1), f32(o.beta1),
+                  f32(1.0 - o.beta1), f32(o.beta2), f32(1.0 - o.beta2), f32(o.eps), f32(1.0 / std::sqrt(correction2)),
+                  f32(o.lr * mu_next / (1.0 - product * mu_next)), f32(o.lr * (1.0 - mu) / (1.0 - product))});
+}
+
+double clip_grad_norm_(const std::vector<Tensor>& parameters, double max_norm, double norm_type,
+                       bool error_if_nonfinite) {
+  NV_CHECK(norm_type > 0, "clip_grad_norm_", "norm_type must be positive, got ", norm_type);
+  const StepList list = collect_gradients("clip_grad_norm_", parameters);
+  if (list.segments.count == 0) return 0.0;
+  const Ref<Storage> result = Storage::allocate(sizeof(double));
+  auto* const norm = static_cast<double*>(result->data());
+  const std::int64_t work = 2 * list.segments.total;
+  core::launch(work, [table = list.table, segments = list.segments, result, norm, norm_type] {
+    kernels::gradient_norm(segments, norm_type, norm);
+  });
+  NV_CHECK_AS(core::StateError, !error_if_nonfinite || std::isfinite(*norm), "clip_grad_norm_",
+              "the norm of the gradients is ", *norm, ": they cannot be clipped");
+  core::launch(work, [table = list.table, segments = list.segments, result, norm, max_norm] {
+    kernels::clip_by_norm(segments, max_norm, norm);
+  });
+  return *norm;
+}
+
+void clip_grad_value_(const std::vector<Tensor>& parameters, double clip_value) {
+  const StepList list = collect_gradients("clip_grad_value_", parameters);
+  if (list.segments.count == 0) return;
+  core::launch(2 * list.segments.total, [table = list.table, segments = list.segments, limit = f32(clip_value)] {
+    kernels::clip_by_value(segments, limit);
+  });
+}
+
+}  // namespace nervure::ops

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Functions on the parameters of a model as a whole, under PyTorch's names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from nervure import _core
+from nervure._core import Tensor
+
+
+def _as_list(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
+    return [parameters] if isinstance(parameters, Tensor) else list(parameters)
+
+
+def clip_grad_norm_(
+    parameters: Tensor | Iterable[Tensor],
+    max_norm: float,
+    norm_type: float = 2.0,
+    error_if_nonfinite: bool = False,
+) -> float:
+    """Scale all gradients together so that their norm is at most ``max_norm``.
+
+    ``g <- g * min(1, max_norm / (norm + 1e-6))`` with the norm of all gradients as one vector.
+
+    Parameters
+    ----------
+    parameters : Tensor or iterable of Tensor
+        Those without a gradient are passed over.
+    max_norm : float
+        Greatest norm allowed.
+    norm_type : float, default 2.0
+        Exponent of the norm; infinity gives the greatest absolute value.
+    error_if_nonfinite : bool, default False
+        Whether a norm that is infinite or NaN is an error.
+
+    Returns
+    -------
+    float
+        The norm before scaling.
+
+    Raises
+    ------
+    ValueError
+        For a non-finite norm when ``error_if_nonfinite``, or a negative ``max_norm``.
+
+    References
+    ----------
+    Pascanu et al., "On the difficulty of training recurrent neural networks", 2012,
+    https://arxiv.org/abs/1211.5063
+    """
+    return _core.clip_grad_norm_(_as_list(parameters), max_norm, norm_type, error_if_nonfinite)
+
+
+def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
+    """Limit every element of every gradient to [-clip_value, clip_value].
+
+    Raises
+    ------
+    ValueError
+        If ``clip_value`` is negative.
+    """
+    _core.clip_grad_value_(_as_list(parameters), clip_value)
+
+
+def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
+    """Join all parameters, each in row-major order, to one vector; gradients flow through it.
+
+    Raises
+    ------
+    ValueError
+        If there are no parameters.
+    """
+    flat = [_core.reshape(p, (-1,)) for p in parameters]
+    if not flat:
+        raise ValueError("[parameters_to_vector] there are no parameters")
+    return _core.cat(flat, 0)
+
+
+def vector_to_parameters(vector: Tensor, parameters: Iterable[Tensor]) -> None:
+    """Copy the parts of a vector into the parameters: the reverse of :func:`parameters_to_vector`.
+
+    Raises
+    ------
+    ValueError
+        If the vector has not exactly as many elements as the parameters; nothing is changed then.
+    """
+    targets = list(parameters)
+    total = sum(p.numel() for p in targets)
+    if tuple(vector.shape) != (total,):
+        raise ValueError(
+            f"[vector_to_parameters] vector must be ({total},), got shape {tuple(vector.shape)}"
+        )
+    values = vector.detach()
+    start = 0
+    for target in targets:
+        stop = start + target.numel()
+        target.detach().copy_(values[start:stop].reshape(tuple(target.shape)))
+        start = stop
