@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Import of the compiled module, with OpenMP told to spin only briefly.
 
-libgomp reads its settings once, when it is loaded. By default its idle workers spin for milliseconds, which starves
-NumPy's own threads and every other process on the same cores; a thousand pauses (some 50 microseconds) bridge the gap
-between two layers and no more. The environment is put back at once: child processes and libraries loaded later see
-what the user set, and a user who chose either variable keeps the choice.
+libgomp reads its settings once, when it is loaded. By default its idle workers spin for
+milliseconds, which starves NumPy's own threads and every other process on the same cores; a
+thousand pauses (some 50 microseconds) bridge the gap between two layers and no more. The
+environment is put back at once: child processes and libraries loaded later see what the user set,
+and a user who chose either variable keeps the choice.
 """
 
 import os

@@ -13,7 +13,7 @@ from nervure.nn.module import Module
 
 
 def summary(model: Module, inputs: tuple[Any, ...]) -> str:
-    """Format one row per module: name by depth, type, output shape (given inputs), own parameters."""
+    """Format one row per module: name by depth, type, output shape, own parameters."""
     shapes = _output_shapes(model, inputs) if inputs else {}
     rows = [("Layer", "Output shape", "Parameters")]
     counted: set[int] = set()
@@ -25,7 +25,9 @@ def summary(model: Module, inputs: tuple[Any, ...]) -> str:
             if id(parameter) not in counted:
                 counted.add(id(parameter))
                 count += parameter.numel()
-        rows.append((label if name else type(module).__name__, shapes.get(id(module), ""), _number(count)))
+        rows.append(
+            (label if name else type(module).__name__, shapes.get(id(module), ""), _number(count))
+        )
     if not inputs:
         rows = [(layer, "", count) for layer, _, count in rows]
     return "\n".join(_table(rows) + _totals(model))

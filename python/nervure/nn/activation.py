@@ -29,6 +29,8 @@ class LeakyReLU(Module):
     Maas et al., "Rectifier nonlinearities improve neural network acoustic models", 2013
     """
 
+    _settings = ("negative_slope",)
+
     def __init__(self, negative_slope: float = 0.01) -> None:
         super().__init__()
         self.negative_slope = negative_slope
@@ -36,9 +38,6 @@ class LeakyReLU(Module):
     def forward(self, x: Tensor) -> Tensor:
         """Apply to ``x`` of any shape."""
         return _core.leaky_relu(x, self.negative_slope)
-
-    def extra_repr(self) -> str:
-        return f"negative_slope={self.negative_slope}"
 
 
 class ELU(Module):
@@ -55,6 +54,8 @@ class ELU(Module):
     https://arxiv.org/abs/1511.07289
     """
 
+    _settings = ("alpha",)
+
     def __init__(self, alpha: float = 1.0) -> None:
         super().__init__()
         self.alpha = alpha
@@ -62,9 +63,6 @@ class ELU(Module):
     def forward(self, x: Tensor) -> Tensor:
         """Apply to ``x`` of any shape."""
         return _core.elu(x, self.alpha)
-
-    def extra_repr(self) -> str:
-        return f"alpha={self.alpha}"
 
 
 class GELU(Module):
@@ -85,6 +83,8 @@ class GELU(Module):
     Hendrycks and Gimpel, "Gaussian error linear units", 2016, https://arxiv.org/abs/1606.08415
     """
 
+    _settings = ("approximate",)
+
     def __init__(self, approximate: str = "none") -> None:
         super().__init__()
         if approximate not in ("none", "tanh"):
@@ -95,17 +95,14 @@ class GELU(Module):
         """Apply to ``x`` of any shape."""
         return _core.gelu(x, self.approximate)
 
-    def extra_repr(self) -> str:
-        return f"approximate={self.approximate!r}"
-
 
 class SiLU(Module):
     """``y = x / (1 + exp(-x))``, also called swish.
 
     References
     ----------
-    Elfwing et al., "Sigmoid-weighted linear units for neural network function approximation in reinforcement
-    learning", 2017, https://arxiv.org/abs/1702.03118
+    Elfwing et al., "Sigmoid-weighted linear units for neural network function approximation in
+    reinforcement learning", 2017, https://arxiv.org/abs/1702.03118
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -140,6 +137,8 @@ class Softplus(Module):
         Where the function becomes the identity.
     """
 
+    _settings = ("beta", "threshold")
+
     def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
         super().__init__()
         self.beta = beta
@@ -148,9 +147,6 @@ class Softplus(Module):
     def forward(self, x: Tensor) -> Tensor:
         """Apply to ``x`` of any shape."""
         return _core.softplus(x, self.beta, self.threshold)
-
-    def extra_repr(self) -> str:
-        return f"beta={self.beta}, threshold={self.threshold}"
 
 
 class Hardtanh(Module):
@@ -167,19 +163,20 @@ class Hardtanh(Module):
         If ``min_val`` is not below ``max_val``.
     """
 
+    _settings = ("min_val", "max_val")
+
     def __init__(self, min_val: float = -1.0, max_val: float = 1.0) -> None:
         super().__init__()
         if not min_val < max_val:
-            raise ValueError(f"[Hardtanh] min_val must be below max_val, got {min_val} and {max_val}")
+            raise ValueError(
+                f"[Hardtanh] min_val must be below max_val, got {min_val} and {max_val}"
+            )
         self.min_val = min_val
         self.max_val = max_val
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply to ``x`` of any shape."""
         return _core.hardtanh(x, self.min_val, self.max_val)
-
-    def extra_repr(self) -> str:
-        return f"min_val={self.min_val}, max_val={self.max_val}"
 
 
 class Softmax(Module):
@@ -188,8 +185,11 @@ class Softmax(Module):
     Parameters
     ----------
     dim : int
-        The dimension that sums to 1. PyTorch's implicit choice, which depends on the rank, is not offered.
+        The dimension that sums to 1. PyTorch's implicit choice, which depends on the rank, is not
+        offered.
     """
+
+    _settings = ("dim",)
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -198,9 +198,6 @@ class Softmax(Module):
     def forward(self, x: Tensor) -> Tensor:
         """Apply to ``x`` of any shape."""
         return _core.softmax(x, self.dim)
-
-    def extra_repr(self) -> str:
-        return f"dim={self.dim}"
 
 
 class LogSoftmax(Module):
@@ -212,6 +209,8 @@ class LogSoftmax(Module):
         The dimension whose exponentials sum to 1. PyTorch's implicit choice is not offered.
     """
 
+    _settings = ("dim",)
+
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.dim = dim
@@ -219,6 +218,3 @@ class LogSoftmax(Module):
     def forward(self, x: Tensor) -> Tensor:
         """Apply to ``x`` of any shape."""
         return _core.log_softmax(x, self.dim)
-
-    def extra_repr(self) -> str:
-        return f"dim={self.dim}"

@@ -40,7 +40,9 @@ class _ModuleSequence(Module):
 
     def _check_module(self, module: object) -> None:
         if not isinstance(module, Module):
-            raise TypeError(f"[{type(self).__name__}] expected a Module, got {type(module).__name__}")
+            raise TypeError(
+                f"[{type(self).__name__}] expected a Module, got {type(module).__name__}"
+            )
 
     def __len__(self) -> int:
         return len(self._own_modules())
@@ -108,8 +110,8 @@ class Sequential(_ModuleSequence):
 
     Notes
     -----
-    The modules run exactly as written; nothing is fused behind the reader's back. To fuse an activation with the
-    product before it, say so: ``nn.Linear(64, 32, activation="relu")``.
+    The modules run exactly as written; nothing is fused behind the reader's back. To fuse an
+    activation with the product before it, say so: ``nn.Linear(64, 32, activation="relu")``.
 
     Examples
     --------
@@ -163,7 +165,8 @@ class ModuleDict(Module):
     Parameters
     ----------
     modules : mapping of str to Module, optional
-        First contents, in order. A key must not contain a dot or name an attribute of the class (``"keys"``).
+        First contents, in order. A key must not contain a dot or name an attribute of the class
+        (``"keys"``).
     """
 
     def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
@@ -179,7 +182,9 @@ class ModuleDict(Module):
 
     def __setitem__(self, key: str, module: Module) -> None:
         if not isinstance(module, Module):
-            raise TypeError(f"[ModuleDict] expected a Module for {key!r}, got {type(module).__name__}")
+            raise TypeError(
+                f"[ModuleDict] expected a Module for {key!r}, got {type(module).__name__}"
+            )
         self.add_module(key, module)
 
     def __delitem__(self, key: str) -> None:
@@ -243,6 +248,8 @@ class Flatten(Module):
         Last dimension to join, inclusive.
     """
 
+    _settings = ("start_dim", "end_dim")
+
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
         super().__init__()
         self.start_dim = start_dim
@@ -251,9 +258,6 @@ class Flatten(Module):
     def forward(self, x: Tensor) -> Tensor:
         """Flatten ``x``."""
         return _core.flatten(x, self.start_dim, self.end_dim)
-
-    def extra_repr(self) -> str:
-        return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
 
 
 class Unflatten(Module):
@@ -271,8 +275,11 @@ class Unflatten(Module):
     TypeError
         If ``dim`` is not an int.
     ValueError
-        If ``unflattened_size`` is empty, or (when applied) does not multiply to the size of the dimension.
+        If ``unflattened_size`` is empty, or (when applied) does not multiply to the size of the
+        dimension.
     """
+
+    _settings = ("dim", "unflattened_size")
 
     def __init__(self, dim: int, unflattened_size: Sequence[int]) -> None:
         super().__init__()
@@ -303,6 +310,3 @@ class Unflatten(Module):
                 f"[Unflatten] expected sizes that multiply to {size}, got {self.unflattened_size}"
             )
         return tuple(size // known if s == -1 else s for s in self.unflattened_size)
-
-    def extra_repr(self) -> str:
-        return f"dim={self.dim}, unflattened_size={self.unflattened_size}"

@@ -9,8 +9,9 @@ from nervure.nn.module import Module
 
 
 class Dropout(Module):
-    """Inverted dropout: in training, each element is zero with probability ``p`` and divided by ``1 - p`` otherwise.
+    """Inverted dropout: elements are set to zero at random while training.
 
+    Each element is 0 with probability ``p`` and ``x / (1 - p)`` otherwise, so that the mean stays.
     In evaluation mode the input passes unchanged.
 
     Parameters
@@ -25,14 +26,16 @@ class Dropout(Module):
 
     Notes
     -----
-    The mask depends on ``nervure.manual_seed`` and on how many random numbers were drawn since, not on the number of
-    threads.
+    The mask depends on ``nervure.manual_seed`` and on how many random numbers were drawn since, not
+    on the number of threads.
 
     References
     ----------
-    Hinton et al., "Improving neural networks by preventing co-adaptation of feature detectors", 2012,
-    https://arxiv.org/abs/1207.0580
+    Hinton et al., "Improving neural networks by preventing co-adaptation of feature detectors",
+    2012, https://arxiv.org/abs/1207.0580
     """
+
+    _settings = ("p",)
 
     def __init__(self, p: float = 0.5) -> None:
         super().__init__()
@@ -45,6 +48,3 @@ class Dropout(Module):
         if not self.training or self.p == 0.0:
             return x
         return _core.dropout(x, self.p)
-
-    def extra_repr(self) -> str:
-        return f"p={self.p}"

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The operations of the layers as plain functions, under PyTorch's names.
 
-All of them record gradients. Elementwise functions keep the shape of their input. ``reduction`` is ``"mean"``,
-``"sum"`` or ``"none"`` and anything else raises ValueError.
+All of them record gradients. Elementwise functions keep the shape of their input. ``reduction`` is
+``"mean"``, ``"sum"`` or ``"none"`` and anything else raises ValueError.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 from nervure import _core
 from nervure._core import Tensor
 
-# ---- activations ------------------------------------------------------------------------------------
+# ---- activations ---------------------------------------------------------------------------------
 
 
 def relu(x: Tensor) -> Tensor:
@@ -31,7 +31,7 @@ def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
 
 
 def gelu(x: Tensor, approximate: str = "none") -> Tensor:
-    """``x * Phi(x)`` with the normal distribution function; ``approximate="tanh"`` uses its tanh form.
+    """``x * Phi(x)`` with the normal distribution function, or its approximation by tanh.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def log_softmax(x: Tensor, dim: int) -> Tensor:
     return _core.log_softmax(x, dim)
 
 
-# ---- layers -----------------------------------------------------------------------------------------
+# ---- layers --------------------------------------------------------------------------------------
 
 
 def linear(
@@ -108,7 +108,9 @@ def linear(
 
 
 def dropout(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
-    """Zero each element with probability ``p`` and divide the others by ``1 - p``; ``x`` itself when not training.
+    """Zero each element with probability ``p``, divide the others by ``1 - p``.
+
+    ``x`` itself when not training.
 
     Raises
     ------
@@ -186,7 +188,8 @@ def normalize(x: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Te
     """
     if not p > 0.0:
         raise ValueError(f"[normalize] p must be positive, got {p}")
-    # The limit is applied under the root, whose slope at 0 is infinite: a row of zeros keeps a finite gradient.
+    # The limit is applied under the root, whose slope at 0 is infinite: a row of zeros keeps a
+    # finite gradient.
     if p == 2.0:
         norm = _core.sqrt(_core.clip(_core.sum(_core.square(x), dim, True), eps * eps, None))
     elif p == 1.0:
@@ -203,7 +206,7 @@ def _scalar(value: float) -> Tensor:
     return _core.full((), value)
 
 
-# ---- losses -----------------------------------------------------------------------------------------
+# ---- losses --------------------------------------------------------------------------------------
 
 
 def cross_entropy(
@@ -250,7 +253,7 @@ def nll_loss(
     ignore_index: int = -100,
     reduction: str = "mean",
 ) -> Tensor:
-    """``-w_y x_y`` of log-probabilities ``(N, C, ...)`` and classes ``(N, ...)``; see :class:`nervure.nn.NLLLoss`."""
+    """``-w_y x_y`` of log-probabilities and classes; see :class:`nervure.nn.NLLLoss`."""
     return _core.nll_loss(input, target, weight, ignore_index, reduction)
 
 
@@ -269,7 +272,7 @@ def binary_cross_entropy_with_logits(
     reduction: str = "mean",
     pos_weight: Tensor | None = None,
 ) -> Tensor:
-    """Binary cross-entropy of ``sigmoid(x)`` without overflow; see :class:`nervure.nn.BCEWithLogitsLoss`."""
+    """Binary cross-entropy of ``sigmoid(x)``; see :class:`nervure.nn.BCEWithLogitsLoss`."""
     return _core.binary_cross_entropy_with_logits(input, target, weight, pos_weight, reduction)
 
 
@@ -283,7 +286,9 @@ def l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor
     return _core.l1_loss(input, target, reduction)
 
 
-def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0) -> Tensor:
+def huber_loss(
+    input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0
+) -> Tensor:
     """``d^2 / 2`` for ``|d| <= delta``, ``delta (|d| - delta / 2)`` otherwise, with ``d = x - y``.
 
     Raises
@@ -294,7 +299,9 @@ def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean", delta: fl
     return _core.huber_loss(input, target, delta, reduction)
 
 
-def smooth_l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", beta: float = 1.0) -> Tensor:
+def smooth_l1_loss(
+    input: Tensor, target: Tensor, *, reduction: str = "mean", beta: float = 1.0
+) -> Tensor:
     """``d^2 / (2 beta)`` for ``|d| < beta``, ``|d| - beta / 2`` otherwise, with ``d = x - y``.
 
     Raises
@@ -305,7 +312,9 @@ def smooth_l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", be
     return _core.smooth_l1_loss(input, target, beta, reduction)
 
 
-def kl_div(input: Tensor, target: Tensor, *, reduction: str = "mean", log_target: bool = False) -> Tensor:
+def kl_div(
+    input: Tensor, target: Tensor, *, reduction: str = "mean", log_target: bool = False
+) -> Tensor:
     """``y (log y - x)`` of log-probabilities ``x`` and probabilities ``y``.
 
     ``reduction`` may also be ``"batchmean"``: the sum divided by the size of the first dimension.

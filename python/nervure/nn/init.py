@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Initial values, written into a tensor in place; PyTorch's names, fans and gains.
 
-Every function returns its tensor. Random ones draw from the generator that ``nervure.manual_seed`` sets, and give the
-same values for any number of threads. For a tensor ``(out, in, ...)`` with ``r`` elements in the dimensions after the
-second, ``fan_in = in * r`` and ``fan_out = out * r``.
+Every function returns its tensor. Random ones draw from the generator that ``nervure.manual_seed``
+sets, and give the same values for any number of threads. For a tensor ``(out, in, ...)`` with ``r``
+elements in the dimensions after the second, ``fan_in = in * r`` and ``fan_out = out * r``.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     Parameters
     ----------
     nonlinearity : str
-        ``"linear"``, ``"conv1d"``, ``"conv2d"``, ``"conv_transpose1d"``, ``"conv_transpose2d"`` or ``"sigmoid"``: 1;
-        ``"tanh"``: 5/3; ``"relu"``: sqrt(2); ``"leaky_relu"``: sqrt(2 / (1 + slope^2)); ``"selu"``: 3/4.
+        ``"linear"``, ``"conv1d"``, ``"conv2d"``, ``"conv_transpose1d"``, ``"conv_transpose2d"`` or
+        ``"sigmoid"``: 1; ``"tanh"``: 5/3; ``"relu"``: sqrt(2); ``"leaky_relu"``: sqrt(2 / (1 +
+        slope^2)); ``"selu"``: 3/4.
     param : float, optional
         Slope of ``"leaky_relu"``, 0.01 by default.
 
@@ -75,7 +76,7 @@ def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
 def trunc_normal_(
     tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0
 ) -> Tensor:
-    """Draw from the normal distribution cut to [a, b] (limits as values, not in standard deviations)."""
+    """Draw from the normal distribution cut to [a, b] (values, not standard deviations)."""
     return tensor.trunc_normal_(mean, std, a, b)
 
 
@@ -113,8 +114,8 @@ def eye_(tensor: Tensor) -> Tensor:
 def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
     """Fill a convolution weight so that the layer passes its input through.
 
-    Channel ``i`` of every group goes to output channel ``i`` of that group, as far as both exist, by a 1 in the middle
-    of the kernel.
+    Channel ``i`` of every group goes to output channel ``i`` of that group, as far as both exist,
+    by a 1 in the middle of the kernel.
 
     Parameters
     ----------
@@ -156,7 +157,8 @@ def xavier_uniform_(tensor: Tensor, gain: float = 1.0) -> Tensor:
 
     References
     ----------
-    Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010
+    Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks",
+    2010
     """
     fan_in, fan_out = _fans("xavier_uniform_", tensor)
     bound = gain * math.sqrt(6.0 / (fan_in + fan_out)) if fan_in + fan_out else 0.0
@@ -168,7 +170,8 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
 
     References
     ----------
-    Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010
+    Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks",
+    2010
     """
     fan_in, fan_out = _fans("xavier_normal_", tensor)
     std = gain * math.sqrt(2.0 / (fan_in + fan_out)) if fan_in + fan_out else 0.0
@@ -229,8 +232,8 @@ def _kaiming_std(op: str, tensor: Tensor, a: float, mode: str, nonlinearity: str
 def orthogonal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
     """Draw a matrix with orthonormal rows (or columns, whichever are fewer), times ``gain``.
 
-    A tensor of more than 2 dimensions is treated as a matrix of its first dimension by all others. The distribution
-    is uniform over all such matrices.
+    A tensor of more than 2 dimensions is treated as a matrix of its first dimension by all others.
+    The distribution is uniform over all such matrices.
 
     Raises
     ------
@@ -239,17 +242,20 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
 
     Notes
     -----
-    The polar factor of a normal matrix is uniformly distributed, as is the Q of its QR decomposition with positive
-    diagonal. It needs products only, so it runs on the GEMM kernel: rows are taken in blocks, projected on the
-    complement of the rows before, and made orthonormal by Newton-Schulz iteration.
+    The polar factor of a normal matrix is uniformly distributed, as is the Q of its QR
+    decomposition with positive diagonal. It needs products only, so it runs on the GEMM kernel:
+    rows are taken in blocks, projected on the complement of the rows before, and made orthonormal
+    by Newton-Schulz iteration.
 
     References
     ----------
-    Saxe et al., "Exact solutions to the nonlinear dynamics of learning in deep linear neural networks", 2013,
-    https://arxiv.org/abs/1312.6120
+    Saxe et al., "Exact solutions to the nonlinear dynamics of learning in deep linear neural
+    networks", 2013, https://arxiv.org/abs/1312.6120
     """
     if tensor.ndim < 2:
-        raise ValueError(f"[orthogonal_] expected at least 2 dimensions, got shape {tuple(tensor.shape)}")
+        raise ValueError(
+            f"[orthogonal_] expected at least 2 dimensions, got shape {tuple(tensor.shape)}"
+        )
     if tensor.numel() == 0:
         return tensor
     rows = tensor.shape[0]
@@ -260,7 +266,9 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
     return tensor.copy_((gain * matrix).reshape(tuple(tensor.shape)))
 
 
-_BLOCK_ROWS = 64  # of orthogonal_: wide enough for the GEMM kernel, narrow enough that a block converges fast
+_BLOCK_ROWS = (
+    64  # of orthogonal_: wide enough for the GEMM kernel, narrow enough that a block converges fast
+)
 
 
 def _orthonormal_rows(n: int, size: int) -> Tensor:
@@ -278,9 +286,11 @@ def _orthonormal_rows(n: int, size: int) -> Tensor:
 
 
 def _polar_rows(x: Tensor) -> Tensor:
-    """Give the nearest matrix with orthonormal rows: x <- 1.5 x - 0.5 (x x^T) x until x x^T is the identity."""
+    """Give the nearest matrix with orthonormal rows, iterating x <- 1.5 x - 0.5 (x x^T) x."""
     identity = _indicator(_range(x.shape[0]).unsqueeze(1), x.shape[0])
-    x = x / _core.sum(_core.square(x)).sqrt()  # all singular values at most 1: the iteration converges
+    x = (
+        x / _core.sum(_core.square(x)).sqrt()
+    )  # all singular values at most 1: the iteration converges
     for _ in range(100):
         gram = x @ x.transpose(0, 1)
         error = _core.amax(_core.abs(gram - identity)).item()

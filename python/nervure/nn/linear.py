@@ -35,10 +35,10 @@ class Linear(Module):
     bias : bool, default True
         Whether to add a bias.
     activation : str, optional
-        An activation computed together with the product, which saves one pass over the output: ``"relu"``,
-        ``"leaky_relu"``, ``"elu"``, ``"gelu"``, ``"gelu_tanh"``, ``"silu"``, ``"tanh"``, ``"sigmoid"``,
-        ``"softplus"`` or ``"hardtanh"``, with the default settings of the module of that name. The result equals
-        ``nn.Linear`` followed by that module.
+        An activation computed together with the product, which saves one pass over the output:
+        ``"relu"``, ``"leaky_relu"``, ``"elu"``, ``"gelu"``, ``"gelu_tanh"``, ``"silu"``,
+        ``"tanh"``, ``"sigmoid"``, ``"softplus"`` or ``"hardtanh"``, with the default settings of
+        the module of that name. The result equals ``nn.Linear`` followed by that module.
 
     Attributes
     ----------
@@ -55,8 +55,8 @@ class Linear(Module):
     -----
     Shapes: ``x`` is ``(..., in_features)``, ``y`` is ``(..., out_features)``.
 
-    Initialisation is PyTorch's: weight and bias uniform in ``(-k, k)`` with ``k = 1 / sqrt(in_features)``, the weight
-    through ``kaiming_uniform_(a=sqrt(5))`` [1]_.
+    Initialisation is PyTorch's: weight and bias uniform in ``(-k, k)`` with ``k = 1 /
+    sqrt(in_features)``, the weight through ``kaiming_uniform_(a=sqrt(5))`` [1]_.
 
     References
     ----------
@@ -64,7 +64,12 @@ class Linear(Module):
     """
 
     def __init__(
-        self, in_features: int, out_features: int, bias: bool = True, *, activation: str | None = None
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        activation: str | None = None,
     ) -> None:
         super().__init__()
         if in_features < 0 or out_features < 0:
@@ -74,7 +79,8 @@ class Linear(Module):
             )
         if activation is not None and activation not in FUSED_ACTIVATIONS:
             raise ValueError(
-                f"[Linear] activation must be None or one of {', '.join(FUSED_ACTIVATIONS)}, got {activation!r}"
+                f"[Linear] activation must be None or one of {', '.join(FUSED_ACTIVATIONS)}, "
+                f"got {activation!r}"
             )
         self.in_features = in_features
         self.out_features = out_features
@@ -95,6 +101,7 @@ class Linear(Module):
         return _core.linear(x, self.weight, self.bias, self.activation)
 
     def extra_repr(self) -> str:
+        """Sizes, whether there is a bias, and the activation if there is one."""
         text = (
             f"in_features={self.in_features}, out_features={self.out_features}, "
             f"bias={self.bias is not None}"

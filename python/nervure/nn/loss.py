@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Losses as modules.
 
-``reduction`` is ``"mean"`` (default), ``"sum"`` or ``"none"``. With the last the shape is that of the target, or of the
-input for elementwise losses; with the others the result is a 0-d tensor.
+``reduction`` is ``"mean"`` (default), ``"sum"`` or ``"none"``. With the last the shape is that of
+the target, or of the input for elementwise losses; with the others the result is a 0-d tensor.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from nervure.nn.module import Module
 
 
 class _Loss(Module):
-    reductions = ("mean", "sum", "none")
+    reductions: tuple[str, ...] = ("mean", "sum", "none")
 
     def __init__(self, reduction: str) -> None:
         super().__init__()
         if reduction not in self.reductions:
             raise ValueError(
-                f"[{type(self).__name__}] reduction must be one of {', '.join(self.reductions)}, got {reduction!r}"
+                f"[{type(self).__name__}] reduction must be one of {', '.join(self.reductions)}, "
+                f"got {reduction!r}"
             )
         self.reduction = reduction
 
@@ -47,12 +48,13 @@ class CrossEntropyLoss(_Loss):
 
     Notes
     -----
-    Shapes: input ``(N, C, ...)`` logits; target ``(N, ...)`` class indices (int64) or ``(N, C, ...)`` probabilities.
+    Shapes: input ``(N, C, ...)`` logits; target ``(N, ...)`` class indices (int64) or ``(N, C,
+    ...)`` probabilities.
 
     References
     ----------
-    Label smoothing: Szegedy et al., "Rethinking the inception architecture for computer vision", 2015,
-    https://arxiv.org/abs/1512.00567
+    Label smoothing: Szegedy et al., "Rethinking the inception architecture for computer vision",
+    2015, https://arxiv.org/abs/1512.00567
     """
 
     weight: Tensor | None
@@ -67,13 +69,15 @@ class CrossEntropyLoss(_Loss):
     ) -> None:
         super().__init__(reduction)
         if not 0.0 <= label_smoothing <= 1.0:
-            raise ValueError(f"[CrossEntropyLoss] label_smoothing must be in [0, 1], got {label_smoothing}")
+            raise ValueError(
+                f"[CrossEntropyLoss] label_smoothing must be in [0, 1], got {label_smoothing}"
+            )
         self.register_buffer("weight", weight)
         self.ignore_index = ignore_index
         self.label_smoothing = label_smoothing
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """Compare logits ``(N, C, ...)`` with classes ``(N, ...)`` or probabilities ``(N, C, ...)``."""
+        """Compare logits with classes or probabilities."""
         return _core.cross_entropy(
             input, target, self.weight, self.ignore_index, self.label_smoothing, self.reduction
         )
@@ -113,12 +117,14 @@ class NLLLoss(_Loss):
         self.ignore_index = ignore_index
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """Compare log-probabilities ``(N, C, ...)`` with classes ``(N, ...)``."""
+        """Compare log-probabilities with classes."""
         return _core.nll_loss(input, target, self.weight, self.ignore_index, self.reduction)
 
 
 class BCELoss(_Loss):
-    """Binary cross-entropy of probabilities: ``l = -w (y log x + (1 - y) log(1 - x))``, logarithms cut at -100.
+    """Binary cross-entropy of probabilities.
+
+    ``l = -w (y log x + (1 - y) log(1 - x))``, logarithms cut at -100.
 
     Parameters
     ----------
@@ -230,7 +236,10 @@ class L1Loss(_Loss):
 
 
 class HuberLoss(_Loss):
-    """``l = d^2 / 2`` for ``|d| <= delta``, ``delta (|d| - delta / 2)`` otherwise, with ``d = x - y``.
+    """Squared error near 0, absolute error beyond.
+
+    ``l = d^2 / 2`` for ``|d| <= delta``, ``delta (|d| - delta / 2)`` otherwise, with
+    ``d = x - y``.
 
     Parameters
     ----------
@@ -261,7 +270,9 @@ class HuberLoss(_Loss):
 
 
 class SmoothL1Loss(_Loss):
-    """``l = d^2 / (2 beta)`` for ``|d| < beta``, ``|d| - beta / 2`` otherwise, with ``d = x - y``.
+    """Absolute error with a rounded corner.
+
+    ``l = d^2 / (2 beta)`` for ``|d| < beta``, ``|d| - beta / 2`` otherwise, with ``d = x - y``.
 
     Parameters
     ----------
@@ -292,12 +303,15 @@ class SmoothL1Loss(_Loss):
 
 
 class KLDivLoss(_Loss):
-    """Kullback-Leibler divergence: ``l = y (log y - x)`` of log-probabilities ``x`` and probabilities ``y``.
+    """Kullback-Leibler divergence of log-probabilities ``x`` and probabilities ``y``.
+
+    ``l = y (log y - x)``, 0 where ``y = 0``.
 
     Parameters
     ----------
     reduction : {"mean", "batchmean", "sum", "none"}, default "mean"
-        ``"batchmean"`` divides the sum by the size of the first dimension, which is the mathematical definition.
+        ``"batchmean"`` divides the sum by the size of the first dimension, which is the
+        mathematical definition.
     log_target : bool, default False
         Whether the target holds log-probabilities too.
 
@@ -307,7 +321,7 @@ class KLDivLoss(_Loss):
         For an unknown reduction or different shapes.
     """
 
-    reductions = ("mean", "batchmean", "sum", "none")
+    reductions: tuple[str, ...] = ("mean", "batchmean", "sum", "none")
 
     def __init__(self, reduction: str = "mean", *, log_target: bool = False) -> None:
         super().__init__(reduction)

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Module: the base class of every layer and model.
 
-Parameters, buffers and child modules are ordinary attributes. They are found, when somebody asks for them, by looking
-through ``vars(self)`` in order of assignment; nothing intercepts reading or writing an attribute, so a layer's
-``self.weight`` costs what any attribute costs.
+Parameters, buffers and child modules are ordinary attributes. They are found, when somebody asks
+for them, by looking through ``vars(self)`` in order of assignment; nothing intercepts reading or
+writing an attribute, so a layer's ``self.weight`` costs what any attribute costs. Calling a module
+costs what calling its ``forward`` costs, because each class's ``__call__`` is its ``forward``; a
+``__call__(*args, **kwargs)`` in between would cost three times as much.
 """
 
 from __future__ import annotations
@@ -47,8 +49,9 @@ class RemovableHandle:
 
     def remove(self) -> None:
         """Take the hook away; a second call does nothing."""
-        hooks = tuple(h for h in self._module._forward_hooks if h is not self._hook)
-        self._module._forward_hooks = hooks
+        self._module._set_forward_hooks(
+            tuple(hook for hook in self._module._forward_hooks if hook is not self._hook)
+        )
 
     def __enter__(self) -> RemovableHandle:
         return self
@@ -64,12 +67,15 @@ def _not_implemented(self: Module, *args: Any, **kwargs: Any) -> Any:
 class Module:
     """Base class of all layers and models.
 
-    A subclass creates its parts in ``__init__`` and computes in ``forward``; calling the module calls ``forward``.
+    A subclass creates its parts in ``__init__`` and computes in ``forward``; calling the module
+    calls the ``forward`` of its class. (A function assigned to ``forward`` of one instance is not
+    looked at: subclass instead, or register a forward hook.)
 
     Attributes
     ----------
     training : bool
-        True after :meth:`train`, False after :meth:`eval`. Dropout and batch normalisation look at it.
+        True after :meth:`train`, False after :meth:`eval`. Dropout and batch normalisation look at
+        it.
 
     Examples
     --------
@@ -87,7 +93,10 @@ class Module:
     """
 
     training: bool = True
-    # Name of each buffer -> whether it belongs to the state dict. The values are ordinary attributes.
+    # Attributes that repr shows.
+    _settings: tuple[str, ...] = ()
+    # Name of each buffer -> whether it belongs to the state dict. The values are ordinary
+    # attributes.
     _buffers: Mapping[str, bool] = MappingProxyType({})
     _forward_hooks: tuple[ForwardHook, ...] = ()
 
@@ -95,13 +104,14 @@ class Module:
         self.training = True
 
     forward: Callable[..., Any] = _not_implemented
+    __call__: Callable[..., Any] = _not_implemented
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self._forward_hooks:
-            return self._call_with_hooks(args, kwargs)
-        return self.forward(*args, **kwargs)
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__call__" not in vars(cls):
+            cls.__call__ = cls.forward  # type: ignore[method-assign]
 
-    def _call_with_hooks(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _call_with_hooks(self, *args: Any, **kwargs: Any) -> Any:
         output = self.forward(*args, **kwargs)
         for hook in self._forward_hooks:
             replacement = hook(self, args, output)
@@ -109,22 +119,42 @@ class Module:
                 output = replacement
         return output
 
-    # ---- what the module owns -------------------------------------------------------------------
+    def _set_forward_hooks(self, hooks: tuple[ForwardHook, ...]) -> None:
+        """Make a module with hooks one of a hidden subclass, whose ``__call__`` runs them."""
+        kind: Any = type(self)
+        hooked = "_unhooked" in vars(kind)
+        if hooks and not hooked:
+            names = {
+                name: getattr(kind, name) for name in ("__module__", "__qualname__", "__doc__")
+            }
+            members = {**names, "__call__": Module._call_with_hooks, "_unhooked": kind}
+            self.__class__ = type(kind.__name__, (kind,), members)
+        elif hooked and not hooks:
+            self.__class__ = kind._unhooked
+        self._forward_hooks = hooks
+
+    # ---- what the module owns --------------------------------------------------------------------
 
     def _own_parameters(self) -> list[tuple[str, Parameter]]:
         return [(name, v) for name, v in vars(self).items() if isinstance(v, Parameter)]
 
     def _own_buffers(self) -> list[tuple[str, Tensor]]:
-        return [(name, vars(self)[name]) for name in self._buffers if vars(self).get(name) is not None]
+        return [
+            (name, vars(self)[name]) for name in self._buffers if vars(self).get(name) is not None
+        ]
 
     def _own_modules(self) -> list[tuple[str, Module]]:
         return [(name, v) for name, v in vars(self).items() if isinstance(v, Module)]
 
     def _check_new_name(self, name: str) -> None:
         if not isinstance(name, str):
-            raise TypeError(f"[{type(self).__name__}] a name must be a str, got {type(name).__name__}")
+            raise TypeError(
+                f"[{type(self).__name__}] a name must be a str, got {type(name).__name__}"
+            )
         if not name or "." in name:
-            raise KeyError(f"[{type(self).__name__}] a name must be non-empty and without '.', got {name!r}")
+            raise KeyError(
+                f"[{type(self).__name__}] a name must be non-empty and without '.', got {name!r}"
+            )
         value = vars(self).get(name, getattr(type(self), name, None))
         if value is not None and not isinstance(value, Module | Tensor):
             raise KeyError(f"[{type(self).__name__}] attribute {name!r} already exists")
@@ -158,7 +188,7 @@ class Module:
         setattr(self, name, tensor)
 
     def register_parameter(self, name: str, parameter: Parameter | None) -> None:
-        """Assign a parameter under a name that is computed; the same as ``setattr``, with checks.
+        """Assign a parameter under a name that is computed: ``setattr`` with checks.
 
         Raises
         ------
@@ -176,7 +206,7 @@ class Module:
         setattr(self, name, parameter)
 
     def add_module(self, name: str, module: Module | None) -> None:
-        """Assign a child module under a name that is computed; the same as ``setattr``, with checks.
+        """Assign a child module under a name that is computed: ``setattr`` with checks.
 
         Raises
         ------
@@ -193,7 +223,7 @@ class Module:
             )
         setattr(self, name, module)
 
-    # ---- walking --------------------------------------------------------------------------------
+    # ---- walking ---------------------------------------------------------------------------------
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """Names and modules that are direct attributes, each module once."""
@@ -208,7 +238,9 @@ class Module:
         for _, module in self.named_children():
             yield module
 
-    def named_modules(self, prefix: str = "", remove_duplicate: bool = True) -> Iterator[tuple[str, Module]]:
+    def named_modules(
+        self, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Module]]:
         """Dotted names and modules of the whole tree, this one first (its name is ``prefix``).
 
         Parameters
@@ -254,7 +286,7 @@ class Module:
     def named_parameters(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Parameter]]:
-        """Dotted names and parameters, in order of assignment; a module's own before its children's.
+        """Dotted names and parameters in order of assignment, a module's own before its children's.
 
         Parameters
         ----------
@@ -313,10 +345,10 @@ class Module:
             raise AttributeError(f"[{type(self).__name__}] there is no parameter {target!r}")
         return parameter
 
-    # ---- modes ----------------------------------------------------------------------------------
+    # ---- modes -----------------------------------------------------------------------------------
 
     def train(self: M, mode: bool = True) -> M:
-        """Set training mode (or, with False, evaluation mode) in the whole tree; returns the module."""
+        """Set training mode (False: evaluation mode) in the whole tree; returns the module."""
         if not isinstance(mode, bool):
             raise ValueError(f"[{type(self).__name__}] training mode must be a bool, got {mode!r}")
         for module in self.modules():
@@ -324,7 +356,7 @@ class Module:
         return self
 
     def eval(self: M) -> M:
-        """Set evaluation mode in the whole tree: dropout off, batch norm with running statistics."""
+        """Set evaluation mode in the whole tree; returns the module."""
         return self.train(False)
 
     def requires_grad_(self: M, requires_grad: bool = True) -> M:
@@ -374,7 +406,8 @@ class Module:
     def register_forward_hook(self, hook: ForwardHook) -> RemovableHandle:
         """Call ``hook(module, args, output)`` after every ``forward``.
 
-        What the hook returns replaces the output, unless it is None. ``args`` are the positional arguments.
+        What the hook returns replaces the output, unless it is None. ``args`` are the positional
+        arguments.
 
         Returns
         -------
@@ -385,16 +418,16 @@ class Module:
         def registered(module: Module, args: tuple[Any, ...], output: Any) -> Any:
             return hook(module, args, output)
 
-        self._forward_hooks = (*self._forward_hooks, registered)
+        self._set_forward_hooks((*self._forward_hooks, registered))
         return RemovableHandle(self, registered)
 
-    # ---- state ----------------------------------------------------------------------------------
+    # ---- state -----------------------------------------------------------------------------------
 
     def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
         """Give all parameters and persistent buffers under PyTorch's names.
 
-        The tensors share storage with the module: later training changes them. A shared parameter appears under
-        each of its names, as in PyTorch.
+        The tensors share storage with the module: later training changes them. A shared parameter
+        appears under each of its names, as in PyTorch.
 
         Parameters
         ----------
@@ -414,11 +447,13 @@ class Module:
         for name, module in self._own_modules():
             module._collect_state(state, f"{prefix}{name}.")
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True
+    ) -> IncompatibleKeys:
         """Copy values into the module's parameters and buffers.
 
-        Nothing is changed unless everything fits: first all keys, shapes and types are checked, then all values are
-        copied.
+        Nothing is changed unless everything fits: first all keys, shapes and types are checked,
+        then all values are copied.
 
         Parameters
         ----------
@@ -459,13 +494,15 @@ class Module:
             source = self._loadable(name, state_dict[name], target)
             if source.shape != target.shape:
                 problems.append(
-                    f"size mismatch for {name}: copying a param with shape {source.shape} from checkpoint, "
-                    f"the shape in current model is {target.shape}."
+                    f"size mismatch for {name}: copying a param with shape {source.shape} from "
+                    f"checkpoint, the shape in current model is {target.shape}."
                 )
             copies.append((target, source))
         if problems:
             lines = "\n\t".join(problems)
-            raise ValueError(f"Error(s) in loading state_dict for {type(self).__name__}:\n\t{lines}")
+            raise ValueError(
+                f"Error(s) in loading state_dict for {type(self).__name__}:\n\t{lines}"
+            )
         for target, source in copies:
             target.copy_(source)
         return IncompatibleKeys(missing, unexpected)
@@ -479,15 +516,16 @@ class Module:
             ) from error
         if target.dtype != _core.dtype.float32 and source.dtype != target.dtype:
             raise TypeError(
-                f"[{type(self).__name__}.load_state_dict] {name} must be {target.dtype}, got {source.dtype}"
+                f"[{type(self).__name__}.load_state_dict] {name} must be {target.dtype.name}, "
+                f"got {source.dtype.name}"
             )
         return source
 
-    # ---- text -----------------------------------------------------------------------------------
+    # ---- text ------------------------------------------------------------------------------------
 
     def extra_repr(self) -> str:
-        """Settings shown between the parentheses of ``repr``; subclasses override it."""
-        return ""
+        """Settings shown between the parentheses of ``repr``; subclasses may override it."""
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in self._settings)
 
     def __repr__(self) -> str:
         extra = self.extra_repr()
@@ -503,8 +541,8 @@ class Module:
         Parameters
         ----------
         *inputs : Tensor
-            Arguments for one call of the module, made in evaluation mode without recording gradients, to learn the
-            shapes; without them that column is left out.
+            Arguments for one call of the module, made in evaluation mode without recording
+            gradients, to learn the shapes; without them that column is left out.
 
         Returns
         -------

@@ -46,7 +46,8 @@ def clip_grad_norm_(
 
     References
     ----------
-    Pascanu et al., "On the difficulty of training recurrent neural networks", 2012, https://arxiv.org/abs/1211.5063
+    Pascanu et al., "On the difficulty of training recurrent neural networks", 2012,
+    https://arxiv.org/abs/1211.5063
     """
     return _core.clip_grad_norm_(_as_list(parameters), max_norm, norm_type, error_if_nonfinite)
 
