@@ -9,6 +9,8 @@ namespace {
 
 constexpr std::int64_t kChunk = 16 * 1024;
 
+NV_INLINE float value_or_one(const float* p) { return p ? *p : 1.0f; }
+
 std::int64_t rows_per_task(std::int64_t classes) { return larger(1, kChunk / larger(1, classes)); }
 
 /// What the loss of a row is made of, for kLanes rows: loss = mass · log(sum) - dot. One logarithm serves them all.
@@ -103,9 +105,8 @@ void soft_row(const float* x, std::int64_t n, const Distribution& q, std::int64_
   const vf shift = broadcast(m);
   const float at_target = t >= 0 ? x[t] - m : 0.0f;
   const float sum = dx ? row_exp<true>(x, n, m, dx) : row_exp<false>(x, n, m, nullptr);
-  float mass = fold_sum(tree_sum(0, n, [&](std::int64_t c, std::int64_t count) NV_INLINE_LAMBDA {
-    return Distribution::at(q, c, count);
-  }));
+  float mass = fold_sum(tree_sum(
+      0, n, [&](std::int64_t c, std::int64_t count) NV_INLINE_LAMBDA { return Distribution::at(q, c, count); }));
   float dot = fold_sum(tree_sum(0, n, [&](std::int64_t c, std::int64_t count) NV_INLINE_LAMBDA {
     return Distribution::at(q, c, count) * (load_some(x + c, count) - shift);
   }));
@@ -124,8 +125,8 @@ void soft_row(const float* x, std::int64_t n, const Distribution& q, std::int64_
   if (t >= 0) dx[t] -= peak * scale;
 }
 
-void smoothed_targets(CrossEntropyShape shape, const float* x, const std::int64_t* target,
-                      CrossEntropyOptions options, float scale, float* loss, float* dx) {
+void smoothed_targets(CrossEntropyShape shape, const float* x, const std::int64_t* target, CrossEntropyOptions options,
+                      float scale, float* loss, float* dx) {
   const std::int64_t n = shape.classes;
   const Distribution q{options.weight, nullptr, 0.0f, options.label_smoothing / static_cast<float>(n)};
   for_row_groups(shape.rows, rows_per_task(n), loss, [=](std::int64_t i, std::int64_t k, RowTerms& terms) {
@@ -157,7 +158,8 @@ std::int64_t find_invalid_target(const std::int64_t* target, CrossEntropyShape s
     const std::int64_t end = smaller(shape.rows, begin + kRun);
     bool all = true;
     for (std::int64_t i = begin; i < end; ++i) all &= valid(target[i]);
-    if (all) [[likely]] continue;
+    if (all) [[likely]]
+      continue;
     for (std::int64_t i = begin; i < end; ++i)
       if (!valid(target[i])) return i;
   }
@@ -183,7 +185,7 @@ void target_weight_sum(const std::int64_t* target, std::int64_t rows, const floa
 
 void cross_entropy_forward(CrossEntropyShape shape, const float* x, const std::int64_t* target,
                            CrossEntropyOptions options, const float* divisor, float* loss, float* dx) {
-  const float scale = divisor ? 1.0f / *divisor : 1.0f;
+  const float scale = 1.0f / value_or_one(divisor);
   if (options.label_smoothing > 0.0f)
     smoothed_targets(shape, x, target, options, scale, loss, dx);
   else if (dx)
@@ -193,12 +195,12 @@ void cross_entropy_forward(CrossEntropyShape shape, const float* x, const std::i
 }
 
 void cross_entropy_probabilities_forward(CrossEntropyShape shape, const float* x, const float* target,
-                                         CrossEntropyOptions options, float divisor, float* loss, float* dx) {
+                                         CrossEntropyOptions options, const float* divisor, float* loss, float* dx) {
   const std::int64_t n = shape.classes;
-  const float smoothing = options.label_smoothing;
+  const float smoothing = options.label_smoothing, scale = 1.0f / value_or_one(divisor);
   for_row_groups(shape.rows, rows_per_task(n), loss, [=](std::int64_t i, std::int64_t k, RowTerms& terms) {
     const Distribution q{options.weight, target + i * n, 1.0f - smoothing, smoothing / static_cast<float>(n)};
-    soft_row(x + i * n, n, q, -1, 0.0f, 1.0f / divisor, k, terms, dx ? dx + i * n : nullptr);
+    soft_row(x + i * n, n, q, -1, 0.0f, scale, k, terms, dx ? dx + i * n : nullptr);
   });
 }
 
@@ -214,12 +216,13 @@ void cross_entropy_scale(CrossEntropyShape shape, const float* dy, bool per_row,
 }
 
 void cross_entropy_probabilities_target_backward(CrossEntropyShape shape, const float* log_probabilities,
-                                                 CrossEntropyOptions options, float divisor, const float* dy,
+                                                 CrossEntropyOptions options, const float* divisor, const float* dy,
                                                  bool per_row, float* dtarget) {
   const std::int64_t n = shape.classes;
+  const float share = (1.0f - options.label_smoothing) / value_or_one(divisor);
   core::parallel_for(shape.rows, rows_per_task(n), [=](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) {
-      const vf factor = broadcast(-dy[per_row ? i : 0] * (1.0f - options.label_smoothing) / divisor);
+      const vf factor = broadcast(-dy[per_row ? i : 0] * share);
       for_vectors(0, n, [&](std::int64_t c, std::int64_t count) NV_INLINE_LAMBDA {
         const vf v = load_some(log_probabilities + i * n + c, count) * factor;
         store_some(dtarget + i * n + c, options.weight ? v * load_some(options.weight + c, count) : v, count);
@@ -228,8 +231,7 @@ void cross_entropy_probabilities_target_backward(CrossEntropyShape shape, const 
   });
 }
 
-void nll_forward(NllShape shape, const float* x, const std::int64_t* target, CrossEntropyOptions options,
-                 float* loss) {
+void nll_forward(NllShape shape, const float* x, const std::int64_t* target, CrossEntropyOptions options, float* loss) {
   core::parallel_for(shape.outer * shape.inner, kChunk, [=](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) {
       const std::int64_t t = target[i];
@@ -242,14 +244,14 @@ void nll_forward(NllShape shape, const float* x, const std::int64_t* target, Cro
 void nll_backward(NllShape shape, const std::int64_t* target, CrossEntropyOptions options, const float* divisor,
                   const float* dy, bool per_row, float* dx) {
   const std::int64_t size = shape.classes * shape.inner;
-  const float scale = divisor ? *divisor : 1.0f;
+  const float total = value_or_one(divisor);
   core::parallel_for(shape.outer, rows_per_task(size), [=](std::int64_t begin, std::int64_t end) {
     std::memset(dx + begin * size, 0, sizeof(float) * static_cast<std::size_t>((end - begin) * size));
     for (std::int64_t i = begin * shape.inner; i < end * shape.inner; ++i) {
       const std::int64_t t = target[i];
       if (t == options.ignore_index) continue;
       const std::int64_t at = (i / shape.inner * shape.classes + t) * shape.inner + i % shape.inner;
-      dx[at] = -class_weight(options, t) * dy[per_row ? i : 0] / scale;
+      dx[at] = -class_weight(options, t) * dy[per_row ? i : 0] / total;
     }
   });
 }

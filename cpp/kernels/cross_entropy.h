@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Softmax and cross-entropy in one pass that leaves the loss of each row and, if wanted, its gradient. Per row,
 //   loss = Σ_c q_c (log Σ exp(x - max) - (x_c - max)),   dx = (softmax(x) Σ q - q) / divisor
-// where q is the weighted target distribution. x and dx (rows, classes); dx may be null but not x.
+// where q is the weighted target distribution. x and dx (rows, classes); dx may be null but not x;
+// *divisor counts as 1 where divisor is null.
 #pragma once
 
 #include <cstdint>
@@ -27,17 +28,17 @@ NV_KERNEL_RETURNING(std::int64_t, find_invalid_target, const std::int64_t* targe
 NV_KERNEL(target_weight_sum, const std::int64_t* target, std::int64_t rows, const float* weight,
           std::int64_t ignore_index, float* total)
 
-/// q = weight (label_smoothing / classes + (1 - label_smoothing) [c = target]); divisor null: 1.
+/// q = weight (label_smoothing / classes + (1 - label_smoothing) [c = target]).
 NV_KERNEL(cross_entropy_forward, CrossEntropyShape shape, const float* x, const std::int64_t* target,
           CrossEntropyOptions options, const float* divisor, float* loss, float* dx)
 /// q = weight (label_smoothing / classes + (1 - label_smoothing) target), target (rows, classes).
 NV_KERNEL(cross_entropy_probabilities_forward, CrossEntropyShape shape, const float* x, const float* target,
-          CrossEntropyOptions options, float divisor, float* loss, float* dx)
+          CrossEntropyOptions options, const float* divisor, float* loss, float* dx)
 /// dx *= dy in place, dy one value or, if per_row, one for each row. Leaves alone what would be multiplied by 1.
 NV_KERNEL(cross_entropy_scale, CrossEntropyShape shape, const float* dy, bool per_row, float* dx)
-/// dtarget = -dy (1 - label_smoothing) / divisor · weight · log_probabilities.
+/// dtarget = -dy (1 - label_smoothing) / divisor · weight · log_probabilities; in place allowed.
 NV_KERNEL(cross_entropy_probabilities_target_backward, CrossEntropyShape shape, const float* log_probabilities,
-          CrossEntropyOptions options, float divisor, const float* dy, bool per_row, float* dtarget)
+          CrossEntropyOptions options, const float* divisor, const float* dy, bool per_row, float* dtarget)
 
 // Negative log-likelihood of log-probabilities x (outer, classes, inner); target and loss (outer, inner).
 
@@ -48,7 +49,7 @@ struct NllShape {
 /// loss = -weight[target] x[target], 0 for ignored targets.
 NV_KERNEL(nll_forward, NllShape shape, const float* x, const std::int64_t* target, CrossEntropyOptions options,
           float* loss)
-/// dx = -weight[target] dy / divisor at the target, else 0; dy one value or, if per_row, (outer, inner); divisor null: 1.
+/// dx = -weight[target] dy / divisor at the target, else 0; dy one value or, if per_row, (outer, inner).
 NV_KERNEL(nll_backward, NllShape shape, const std::int64_t* target, CrossEntropyOptions options, const float* divisor,
           const float* dy, bool per_row, float* dx)
 

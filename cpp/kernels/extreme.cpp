@@ -24,7 +24,9 @@ struct Found {
 };
 
 /// Whether b, which lies after a, takes its place.
-NV_INLINE bool replaces(const Found& b, const Found& a) { return b.value > a.value || (b.value != b.value && a.value == a.value); }
+NV_INLINE bool replaces(const Found& b, const Found& a) {
+  return b.value > a.value || (b.value != b.value && a.value == a.value);
+}
 
 NV_INLINE Found first_nan(const float* x) {
   std::int64_t i = 0;
@@ -90,7 +92,8 @@ NV_INLINE Found extreme_of(const float* x, std::int64_t n) {
     else if (left > 0)
       take(k, number, first_lanes(oriented<kLargest>(load_partial(x + i + k * kLanes, left)), left, -HUGE_VALF));
   }
-  if (fold_max(select(nan, broadcast(1.0f), vf{})) > 0.0f) [[unlikely]] return first_nan(x);
+  if (fold_max(select(nan, broadcast(1.0f), vf{})) > 0.0f) [[unlikely]]
+    return first_nan(x);
   if (kIndex) return best_of_lanes<kAccumulators>(best, turn);
 #pragma GCC unroll 4
   for (int k = 1; k < kAccumulators; ++k) best[0] = max(best[0], best[k]);

@@ -64,9 +64,7 @@ struct BinaryCrossEntropy {
   NV_INLINE vf value(const Point& p) {
     return -(p.target * clamped(log(p.x)) + (1.0f - p.target) * clamped(log_complement(p.x)));
   }
-  NV_INLINE vf dx(const Point& p) {
-    return (p.x - p.target) / max(broadcast(1e-12f), p.x * (1.0f - p.x));
-  }
+  NV_INLINE vf dx(const Point& p) { return (p.x - p.target) / max(broadcast(1e-12f), p.x * (1.0f - p.x)); }
   NV_INLINE vf dtarget(const Point& p) { return clamped(log_complement(p.x)) - clamped(log(p.x)); }
 };
 
@@ -108,14 +106,22 @@ struct KlDivLogTarget {
 template <class Body>
 void with_loss(PointwiseLoss kind, const Body& body) {
   switch (kind) {
-    case PointwiseLoss::mse: return body(OfDifference<Square>{});
-    case PointwiseLoss::l1: return body(OfDifference<Absolute>{});
-    case PointwiseLoss::huber: return body(OfDifference<Huber>{});
-    case PointwiseLoss::smooth_l1: return body(OfDifference<SmoothL1>{});
-    case PointwiseLoss::binary_cross_entropy: return body(BinaryCrossEntropy{});
-    case PointwiseLoss::binary_cross_entropy_with_logits: return body(BinaryCrossEntropyWithLogits{});
-    case PointwiseLoss::kl_div: return body(KlDiv{});
-    case PointwiseLoss::kl_div_log_target: return body(KlDivLogTarget{});
+    case PointwiseLoss::mse:
+      return body(OfDifference<Square>{});
+    case PointwiseLoss::l1:
+      return body(OfDifference<Absolute>{});
+    case PointwiseLoss::huber:
+      return body(OfDifference<Huber>{});
+    case PointwiseLoss::smooth_l1:
+      return body(OfDifference<SmoothL1>{});
+    case PointwiseLoss::binary_cross_entropy:
+      return body(BinaryCrossEntropy{});
+    case PointwiseLoss::binary_cross_entropy_with_logits:
+      return body(BinaryCrossEntropyWithLogits{});
+    case PointwiseLoss::kl_div:
+      return body(KlDiv{});
+    case PointwiseLoss::kl_div_log_target:
+      return body(KlDivLogTarget{});
   }
 }
 
@@ -139,9 +145,9 @@ NV_INLINE vf value_at(const PointwiseInputs& in, std::int64_t i, std::int64_t co
 
 void pointwise_loss_total(PointwiseLoss kind, PointwiseInputs inputs, std::int64_t n, float divisor, float* total) {
   with_loss(kind, [&]<class Loss>(Loss) {
-    *total = parallel_sum(n, [=](std::int64_t i, std::int64_t count) NV_INLINE_LAMBDA {
-               return value_at<Loss>(inputs, i, count);
-             }) / divisor;
+    *total = parallel_sum(n, [=](std::int64_t i, std::int64_t count)
+                                 NV_INLINE_LAMBDA { return value_at<Loss>(inputs, i, count); }) /
+             divisor;
   });
 }
 
@@ -155,8 +161,8 @@ void pointwise_loss_each(PointwiseLoss kind, PointwiseInputs inputs, std::int64_
   });
 }
 
-void pointwise_loss_backward(PointwiseLoss kind, PointwiseInputs inputs, std::int64_t n, float divisor,
-                             const float* dy, bool per_element, float* dx, float* dtarget) {
+void pointwise_loss_backward(PointwiseLoss kind, PointwiseInputs inputs, std::int64_t n, float divisor, const float* dy,
+                             bool per_element, float* dx, float* dtarget) {
   with_loss(kind, [&]<class Loss>(Loss) {
     core::parallel_for(n, kChunk, [=](std::int64_t begin, std::int64_t end) {
       const vf common = broadcast((per_element ? 1.0f : *dy) / divisor);

@@ -54,9 +54,8 @@ NV_INLINE void finish_all(const Op& op, const float* total, const float* stat, s
 template <class Op>
 float row_piece(const Op& op, const float* x, const float* stat, std::int64_t n) {
   const vf s = Op::kHasStat ? broadcast(*stat) : vf{};
-  return fold_sum(tree_sum(0, n, [&](std::int64_t i, std::int64_t count) NV_INLINE_LAMBDA {
-    return op.map(load_some(x + i, count), s);
-  }));
+  return fold_sum(tree_sum(
+      0, n, [&](std::int64_t i, std::int64_t count) NV_INLINE_LAMBDA { return op.map(load_some(x + i, count), s); }));
 }
 
 template <class Op>
@@ -137,7 +136,8 @@ NV_INLINE void add_into(float* a, const float* b, std::int64_t n) {
 /// Add the `pieces` rows of `total` (row stride `width`, n columns of them) into the first, as a tree.
 NV_INLINE void add_pieces(float* total, std::int64_t width, std::int64_t pieces, std::int64_t n) {
   for (std::int64_t half = 1; half < pieces; half *= 2)
-    for (std::int64_t p = 0; p + half < pieces; p += 2 * half) add_into(total + p * width, total + (p + half) * width, n);
+    for (std::int64_t p = 0; p + half < pieces; p += 2 * half)
+      add_into(total + p * width, total + (p + half) * width, n);
 }
 
 /// One row of `stat` repeated `fold` times, for every outer index.
@@ -276,23 +276,20 @@ void reduce_sum_backward(ReduceShape shape, const float* dy, float divisor, floa
 void reduce_var_backward(ReduceShape shape, const float* x, const float* mean, const float* dy, float scale,
                          float* dx) {
   const vf s = broadcast(scale);
-  expand(shape, x, mean, dy, nullptr, dx,
-         [=](vf v, vf m, vf g, vf) NV_INLINE_LAMBDA { return g * s * (v - m); });
+  expand(shape, x, mean, dy, nullptr, dx, [=](vf v, vf m, vf g, vf) NV_INLINE_LAMBDA { return g * s * (v - m); });
 }
 
 void reduce_logsumexp_backward(ReduceShape shape, const float* x, const float* y, const float* dy, float* dx) {
   const vf lowest = broadcast(-HUGE_VALF);
-  expand(shape, x, y, dy, nullptr, dx, [=](vf v, vf total, vf g, vf) NV_INLINE_LAMBDA {
-    return select(total == lowest, vf{}, g * exp(v - total));
-  });
+  expand(shape, x, y, dy, nullptr, dx,
+         [=](vf v, vf total, vf g, vf) NV_INLINE_LAMBDA { return select(total == lowest, vf{}, g * exp(v - total)); });
 }
 
 void reduce_extreme_backward(ReduceShape shape, const float* x, const float* y, const float* count, const float* dy,
                              float* dx) {
   const vf one = broadcast(1.0f);
-  expand(shape, x, y, dy, count, dx, [=](vf v, vf extreme, vf g, vf n) NV_INLINE_LAMBDA {
-    return g * select(v == extreme, one, vf{}) / n;
-  });
+  expand(shape, x, y, dy, count, dx,
+         [=](vf v, vf extreme, vf g, vf n) NV_INLINE_LAMBDA { return g * select(v == extreme, one, vf{}) / n; });
 }
 
 }  // namespace nervure::kernels::NV_ISA

@@ -95,8 +95,7 @@ void softmax_tile(const Tile& tile, const float* x, float* y) {
   map_tile(tile, y, [&](std::int64_t at, std::int64_t c, std::int64_t count) NV_INLINE_LAMBDA {
     return exp(load_some(x + at, count) - load(m + c));
   });
-  sum_down(tile, total,
-           [&](std::int64_t at, std::int64_t count) NV_INLINE_LAMBDA { return load_some(y + at, count); });
+  sum_down(tile, total, [&](std::int64_t at, std::int64_t count) NV_INLINE_LAMBDA { return load_some(y + at, count); });
   for (std::int64_t c = 0; c < tile.width; c += kLanes) store(total + c, broadcast(1.0f) / load(total + c));
   map_tile(tile, y, [&](std::int64_t at, std::int64_t c, std::int64_t count) NV_INLINE_LAMBDA {
     return load_some(y + at, count) * load(total + c);
@@ -109,9 +108,8 @@ void log_softmax_tile(const Tile& tile, const float* x, float* y) {
   // The sum over rows of one vector of columns: its maxima stay in a register.
   for_vectors(0, tile.width, [&](std::int64_t c, std::int64_t count) NV_INLINE_LAMBDA {
     const vf shift = load(m + c);
-    sum_down(Tile{tile.rows, tile.stride, count}, total + c, [&](std::int64_t at, std::int64_t n) NV_INLINE_LAMBDA {
-      return exp(load_some(x + c + at, n) - shift);
-    });
+    sum_down(Tile{tile.rows, tile.stride, count}, total + c,
+             [&](std::int64_t at, std::int64_t n) NV_INLINE_LAMBDA { return exp(load_some(x + c + at, n) - shift); });
     store(total + c, log(load(total + c)));
   });
   map_tile(tile, y, [&](std::int64_t at, std::int64_t c, std::int64_t count) NV_INLINE_LAMBDA {
@@ -131,8 +129,7 @@ void softmax_tile_backward(const Tile& tile, const float* y, const float* dy, fl
 
 void log_softmax_tile_backward(const Tile& tile, const float* y, const float* dy, float* dx) {
   alignas(64) float sum[kTile];
-  sum_down(tile, sum,
-           [&](std::int64_t at, std::int64_t count) NV_INLINE_LAMBDA { return load_some(dy + at, count); });
+  sum_down(tile, sum, [&](std::int64_t at, std::int64_t count) NV_INLINE_LAMBDA { return load_some(dy + at, count); });
   map_tile(tile, dx, [&](std::int64_t at, std::int64_t c, std::int64_t count) NV_INLINE_LAMBDA {
     return load_some(dy + at, count) - exp(load_some(y + at, count)) * load(sum + c);
   });

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Which path a product takes, and how it is cut into chunks: by shape alone, so that results do not depend on threads.
+#include "kernels/gemm.h"
+
+#include "core/parallel.h"
+#include "core/scratch.h"
+#include "kernels/gemm_block.h"
+#include "kernels/gemm_epilogue.h"
+#include "kernels/gemv.h"
+
+namespace nervure::kernels::NV_ISA {
+namespace {
+
+using namespace nervure::simd::NV_ISA;
+
+// Multiply-adds. A parallel region costs as much as 0.15 million; a chunk should not be much cheaper. The upper bound
+// keeps a chunk below 100 ms on the slowest instruction set.
+constexpr std::int64_t kSerial = 150'000;
+constexpr std::int64_t kChunk = 200'000;
+constexpr std::int64_t kLongest = 500'000'000;
+constexpr std::int64_t kMostChunks = 64;  // that are cut for parallelism alone
+
+constexpr std::int64_t kNarrowPanel = (kTileVectors - 1) * kLanes;
+
+// A packed block of B stays in the second-level cache while the rows of A pass by it.
+#if defined(__AVX512F__)
+constexpr std::int64_t kBlockColumns = 8 * kNarrowPanel;
+constexpr std::int64_t kBlockDepth = 384;
+#elif defined(__AVX2__)
+constexpr std::int64_t kBlockColumns = 16 * kNarrowPanel;
+constexpr std::int64_t kBlockDepth = 256;
+#else
+constexpr std::int64_t kBlockColumns = 24 * kNarrowPanel;
+constexpr std::int64_t kBlockDepth = 256;
+#endif
+constexpr std::int64_t kBlockRows = 256;
+
+NV_INLINE std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+NV_INLINE std::int64_t least(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
+NV_INLINE std::int64_t most(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
+
+/// A step that cuts n into `pieces` or fewer, all alike but the last, each a multiple of `unit`.
+NV_INLINE std::int64_t even_step(std::int64_t n, std::int64_t pieces, std::int64_t unit) {
+  return most(ceil_div(ceil_div(n, most(pieces, 1)), unit) * unit, unit);
+}
+
+struct Plan {
+  bool vector;  // M = 1
+  Blocking blocking;
+  std::int64_t row_step, column_step, column_chunks, chunks;
+};
+
+void set_chunks(const Gemm& g, Plan& plan) {
+  plan.column_chunks = ceil_div(g.N, plan.column_step);
+  plan.chunks = plan.column_chunks * ceil_div(g.M, plan.row_step);
+}
+
+/// Cut into about `wanted` chunks: columns first, so that every chunk reads its own part of B.
+void cut_columns_first(const Gemm& g, std::int64_t wanted, Plan& plan) {
+  plan.column_step = even_step(g.N, wanted, kNarrowPanel);
+  const std::int64_t columns = ceil_div(g.N, plan.column_step);
+  plan.row_step = even_step(g.M, ceil_div(wanted, columns), kTileRows);
+  set_chunks(g, plan);
+}
+
+void cut_rows_first(const Gemm& g, std::int64_t wanted, Plan& plan) {
+  plan.row_step = even_step(g.M, wanted, 4 * kTileRows);
+  const std::int64_t rows = ceil_div(g.M, plan.row_step);
+  plan.column_step = even_step(g.N, ceil_div(wanted, rows), kNarrowPanel);
+  set_chunks(g, plan);
+}
+
+Plan plan_vector(const Gemm& g, std::int64_t wanted) {
+  Plan plan{true, {g.K, false, false, false}, 1, 0, 0, 0};
+  // Rows of B are read in pieces of 1 KiB at least when they lie along the columns.
+  plan.column_step = even_step(g.N, wanted, g.b_transposed ? 16 : 256);
+  set_chunks(g, plan);
+  return plan;
+}
+
+Plan make_plan(const Gemm& g, std::int64_t batch) {
+  const std::int64_t work = g.M * g.N * g.K;
+  const std::int64_t chunk = most(kChunk, work * batch / kMostChunks);
+  const std::int64_t wanted = work * batch <= kSerial ? 1 : most(work / chunk, 1);
+  if (g.M == 1) return plan_vector(g, wanted);
+  Plan plan{};
+  Blocking& how = plan.blocking;
+  const bool few_rows = g.M <= (g.b_transposed ? 128 : 192);
+  const bool few_columns = g.N <= 2 * kNarrowPanel;
+  how.pack_b = g.b_transposed || !(few_rows || few_columns);
+  how.panels_outside = few_rows || few_columns;
+  how.depth = even_step(g.K, ceil_div(g.K, kBlockDepth), 4);
+  if (few_rows) {
+    cut_columns_first(g, wanted, plan);
+  } else if (few_columns) {
+    cut_rows_first(g, wanted, plan);
+  } else {
+    how.pack_a = g.a_transposed;
+    plan.column_step = even_step(g.N, ceil_div(g.N, kBlockColumns), kNarrowPanel);
+    plan.row_step = even_step(g.M, ceil_div(g.M, kBlockRows), kTileRows);
+    set_chunks(g, plan);
+  }
+  return plan;
+}
+
+void run_chunk(const Gemm& g, const Plan& plan, std::int64_t chunk) {
+  const std::int64_t i = chunk / plan.column_chunks, j = chunk - i * plan.column_chunks;
+  const Range rows{i * plan.row_step, least((i + 1) * plan.row_step, g.M)};
+  const Range columns{j * plan.column_step, least((j + 1) * plan.column_step, g.N)};
+  if (plan.vector)
+    multiply_vector(g, columns);
+  else
+    multiply_block(g, plan.blocking, rows, columns);
+}
+
+/// The part p .. end of the sum over K.
+Gemm depth_part(const Gemm& g, std::int64_t p, std::int64_t end) {
+  Gemm part = g;
+  part.K = end - p;
+  part.a += g.a_transposed ? p * g.lda : p;
+  part.b += g.b_transposed ? p : p * g.ldb;
+  return part;
+}
+
+// Small C, long sums: parts of K side by side, added up in order.
+bool splits_depth(const Gemm& g) { return g.M * g.N <= 16 * 1024 && g.K >= 1024 && g.M * g.N * g.K > 2 * kSerial; }
+
+void split_depth(const Gemm& g) {
+  const std::int64_t wanted = most(2, least(least(g.K / 256, 16), g.M * g.N * g.K / kChunk));
+  const std::int64_t step = even_step(g.K, wanted, 16);
+  const std::int64_t parts = ceil_div(g.K, step);
+  const std::int64_t size = ceil_div(g.M * g.N, 16) * 16;
+  const core::Scratch<float> scratch(static_cast<std::size_t>(parts * size));
+  float* const sums = scratch.get();
+  core::parallel_chunks(parts, [&](std::int64_t chunk) {
+    Gemm part = depth_part(g, chunk * step, least((chunk + 1) * step, g.K));
+    part.c = sums + chunk * size;
+    part.ldc = g.N;
+    part.column_bias = part.row_bias = nullptr;
+    part.accumulate = false;
+    part.activation = Activation::none;
+    Plan plan = make_plan(part, kMostChunks);
+    for (std::int64_t i = 0; i < plan.chunks; ++i) run_chunk(part, plan, i);
+  });
+  for (std::int64_t p = 1; p < parts; ++p)
+    for (std::int64_t i = 0; i < size; i += kLanes)
+      store(sums + i, load(sums + i) + load(sums + p * size + i));
+  finish_rows(g, {0, g.M}, {0, g.N}, sums, g.N);
+}
+
+Gemm member(const Gemm& g, const GemmBatch& batch, std::int64_t index) {
+  const std::int64_t i = index / batch.inner, j = index - i * batch.inner;
+  Gemm one = g;
+  one.a += i * batch.a_outer + j * batch.a_inner;
+  one.b += i * batch.b_outer + j * batch.b_inner;
+  one.c += i * batch.c_outer + j * batch.c_inner;
+  return one;
+}
+
+void multiply_batch(const Gemm& g, const GemmBatch& batch) {
+  const std::int64_t count = batch.outer * batch.inner;
+  const Plan plan = make_plan(g, count);
+  const std::int64_t work = most(g.M * g.N * g.K, 1);
+  const std::int64_t group = plan.chunks > 1 ? 1 : least(most(kChunk / work, 1), most(ceil_div(count, 2), 1));
+  core::parallel_chunks(ceil_div(count, group) * plan.chunks, [&](std::int64_t chunk) {
+    const std::int64_t first = chunk / plan.chunks * group;
+    for (std::int64_t b = first; b < least(first + group, count); ++b)
+      run_chunk(member(g, batch, b), plan, chunk % plan.chunks);
+  });
+}
+
+/// Passes over K so short that no chunk takes long.
+template <class Body>
+void in_slabs(const Gemm& g, const Body& body) {
+  const std::int64_t area = most(least(g.M, kBlockRows) * least(g.N, kBlockColumns), 1);
+  const std::int64_t slab = most(kLongest / area / kBlockDepth, 1) * kBlockDepth;
+  if (g.K <= slab) return body(g);
+  for (std::int64_t p = 0; p < g.K; p += slab) {
+    Gemm part = depth_part(g, p, least(p + slab, g.K));
+    part.accumulate = p > 0 || g.accumulate;
+    if (p + slab < g.K) {
+      part.column_bias = part.row_bias = nullptr;
+      part.activation = Activation::none;
+    }
+    body(part);
+  }
+}
+
+bool is_column(const Gemm& g) { return g.N == 1 && g.ldc == 1 && g.M != 1; }
+
+/// A column of C is the row of its transpose.
+Gemm transposed(const Gemm& g) {
+  Gemm t = g;
+  t.M = 1;
+  t.N = g.M;
+  t.a = g.b;
+  t.lda = g.ldb;
+  t.a_transposed = !g.b_transposed;
+  t.b = g.a;
+  t.ldb = g.lda;
+  t.b_transposed = !g.a_transposed;
+  t.ldc = g.M;
+  t.column_bias = g.row_bias;
+  t.row_bias = g.column_bias;
+  return t;
+}
+
+}  // namespace
+
+void gemm(const Gemm& product) {
+  if (product.M == 0 || product.N == 0) return;
+  in_slabs(is_column(product) ? transposed(product) : product, [](const Gemm& g) {
+    if (splits_depth(g)) return split_depth(g);
+    const Plan plan = make_plan(g, 1);
+    core::parallel_chunks(plan.chunks, [&](std::int64_t chunk) { run_chunk(g, plan, chunk); });
+  });
+}
+
+void gemm_batched(const Gemm& product, const GemmBatch& batch) {
+  if (product.M == 0 || product.N == 0 || batch.outer * batch.inner == 0) return;
+  if (batch.outer * batch.inner == 1) return gemm(product);
+  if (!is_column(product)) return in_slabs(product, [&](const Gemm& g) { multiply_batch(g, batch); });
+  const GemmBatch swapped{batch.outer,   batch.inner,   batch.b_outer, batch.b_inner,
+                          batch.a_outer, batch.a_inner, batch.c_outer, batch.c_inner};
+  in_slabs(transposed(product), [&](const Gemm& g) { multiply_batch(g, swapped); });
+}
+
+}  // namespace nervure::kernels::NV_ISA

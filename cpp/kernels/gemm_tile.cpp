@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "kernels/gemm_tile.h"
+
+namespace nervure::kernels::NV_ISA {
+namespace {
+
+using namespace nervure::simd::NV_ISA;
+
+template <int Rows, int Vectors>
+using Accumulators = vf[Rows][Vectors];
+
+template <int Vectors, bool Masked>
+NV_INLINE void load_row(const float* b, std::int64_t last, vf (&row)[Vectors]) {
+#pragma GCC unroll 8
+  for (int v = 0; v < Vectors; ++v)
+    row[v] = Masked && v == Vectors - 1 ? load_partial(b + v * kLanes, last) : load(b + v * kLanes);
+}
+
+template <int Rows, int Vectors, bool Masked>
+NV_INLINE void write_tile(vf (&acc)[Rows][Vectors], const TileOutput& out) {
+  if (out.column_bias) {
+    vf bias[Vectors];
+    load_row<Vectors, Masked>(out.column_bias, out.last, bias);
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 8
+      for (int v = 0; v < Vectors; ++v) acc[r][v] += bias[v];
+  }
+  if (out.row_bias) {
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 8
+      for (int v = 0; v < Vectors; ++v) acc[r][v] += broadcast(out.row_bias[r]);
+  }
+  if (out.accumulate) {
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r) {
+      vf old[Vectors];
+      load_row<Vectors, Masked>(out.c + r * out.ldc, out.last, old);
+#pragma GCC unroll 8
+      for (int v = 0; v < Vectors; ++v) acc[r][v] += old[v];
+    }
+  }
+  if (out.relu) {
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 8
+      for (int v = 0; v < Vectors; ++v) acc[r][v] = max(vf{}, acc[r][v]);  // in this order a NaN stays
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; ++r) {
+    float* c = out.c + r * out.ldc;
+#pragma GCC unroll 8
+    for (int v = 0; v < Vectors; ++v) {
+      if (Masked && v == Vectors - 1)
+        store_partial(c + v * kLanes, acc[r][v], out.last);
+      else
+        store(c + v * kLanes, acc[r][v]);
+    }
+  }
+}
+
+template <TileA Layout, int Rows, int Vectors, bool Masked>
+void tile(const float* a, std::int64_t a_stride, const float* b, std::int64_t b_stride, std::int64_t K,
+          const TileOutput& out) {
+  vf acc[Rows][Vectors];
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 8
+    for (int v = 0; v < Vectors; ++v) acc[r][v] = vf{};
+  const float* a_row[Rows];
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; ++r) a_row[r] = a + r * a_stride;
+#pragma GCC unroll 2
+  for (std::int64_t p = 0; p < K; ++p) {
+    vf row[Vectors];
+    load_row<Vectors, Masked>(b, out.last, row);
+#ifdef NV_PREFETCH
+#pragma GCC unroll 8
+    for (int v = 0; v < Vectors; ++v) __builtin_prefetch(b + NV_PREFETCH*b_stride + v * kLanes);
+#endif
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r) {
+      const vf x = broadcast(Layout == TileA::rows ? a_row[r][p] : a[r]);
+#pragma GCC unroll 8
+      for (int v = 0; v < Vectors; ++v) acc[r][v] = fma(x, row[v], acc[r][v]);
+    }
+    b += b_stride;
+    if (Layout == TileA::columns) a += a_stride;
+  }
+  write_tile<Rows, Vectors, Masked>(acc, out);
+}
+
+// One row of the table per number of rows; null where the registers do not suffice.
+template <TileA Layout, int Rows, int Vectors, bool Masked>
+constexpr TileFunction entry() {
+  if constexpr (Rows <= max_tile_rows(Vectors))
+    return tile<Layout, Rows, Vectors, Masked>;
+  else
+    return nullptr;
+}
+
+struct TileRow {
+  TileFunction function[kTileVectors][2];
+};
+
+template <TileA Layout, int Rows>
+constexpr TileRow row_of_table() {
+  return {{{entry<Layout, Rows, 1, false>(), entry<Layout, Rows, 1, true>()},
+           {entry<Layout, Rows, 2, false>(), entry<Layout, Rows, 2, true>()},
+           {entry<Layout, Rows, 3, false>(), entry<Layout, Rows, 3, true>()},
+#if defined(__AVX512F__)
+           {entry<Layout, Rows, 4, false>(), entry<Layout, Rows, 4, true>()},
+#endif
+  }};
+}
+
+struct TileTable {
+  TileRow row[kTileRows];
+};
+
+template <TileA Layout>
+constexpr TileTable table_of() {
+  return {{row_of_table<Layout, 1>(), row_of_table<Layout, 2>(), row_of_table<Layout, 3>(), row_of_table<Layout, 4>(),
+           row_of_table<Layout, 5>(), row_of_table<Layout, 6>(),
+#if defined(__AVX512F__)
+           row_of_table<Layout, 7>(), row_of_table<Layout, 8>(),
+#endif
+  }};
+}
+
+constexpr TileTable kTables[2] = {table_of<TileA::rows>(), table_of<TileA::columns>()};
+
+}  // namespace
+
+TileFunction tile_function(TileA layout, int rows, int vectors, bool masked) {
+  return kTables[static_cast<int>(layout)].row[rows - 1].function[vectors - 1][masked];
+}
+
+}  // namespace nervure::kernels::NV_ISA

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The innermost piece of every matrix product: one tile of C in registers. For kernels that bring their own loops
+// (GEMM, convolution, Winograd, LSTM); includes nothing that allocates or cuts work.
+#pragma once
+
+#include <cstdint>
+
+#include "core/vec.h"
+
+namespace nervure::kernels::NV_ISA {
+
+/// How a tile's rows of A lie in memory.
+enum class TileA : int {
+  rows = 0,     // A[i, p] = a[i * a_stride + p]: a row-major matrix in place
+  columns = 1,  // A[i, p] = a[p * a_stride + i]: a transposed matrix in place, or a packed micro-panel
+};
+
+/// Where a finished tile goes: C = activation(A B + bias (+ C)). Tiles know the rectifier; other activations are a
+/// pass of the caller over tiles that are still in the first-level cache.
+struct TileOutput {
+  float* c;
+  std::int64_t ldc;
+  std::int64_t last;        // columns in the last vector, 1 .. kLanes; only masked tiles look at it
+  const float* column_bias; // of the tile's first column, or null; as many floats as the tile has columns
+  const float* row_bias;    // of the tile's first row, or null
+  bool accumulate;
+  bool relu;
+};
+
+/// C[rows, vectors * kLanes] from K products; B[p, j] = b[p * b_stride + j], row after row. Of the last vector of a
+/// masked tile only the first output.last columns are read and written. C does not overlap A or B.
+using TileFunction = void (*)(const float* a, std::int64_t a_stride, const float* b, std::int64_t b_stride,
+                              std::int64_t K, const TileOutput& output);
+
+// Register budget: rows * vectors accumulators, `vectors` of B, one broadcast.
+#if defined(__AVX512F__)
+constexpr int kTileVectors = 4;
+constexpr int kTileRows = 8;  // with up to 3 vectors
+constexpr int max_tile_rows(int vectors) { return vectors == 4 ? 6 : 8; }
+#elif defined(__AVX2__)
+constexpr int kTileVectors = 3;
+constexpr int kTileRows = 6;
+constexpr int max_tile_rows(int vectors) { return vectors == 3 ? 4 : 6; }
+#else
+constexpr int kTileVectors = 3;
+constexpr int kTileRows = 6;
+constexpr int max_tile_rows(int vectors) { return vectors == 3 ? 4 : 6; }
+#endif
+
+/// The tile of 1 <= vectors <= kTileVectors and 1 <= rows <= max_tile_rows(vectors).
+TileFunction tile_function(TileA layout, int rows, int vectors, bool masked);
+
+}  // namespace nervure::kernels::NV_ISA
