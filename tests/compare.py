@@ -5,13 +5,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from nervure import _core, reference
 from nervure.reference.cases import Case
 
 EPS = float(np.finfo(np.float32).eps)
 TINY = float(np.finfo(np.float32).tiny)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the reference says about one row; ``dy`` are the gradients fed to its outputs."""
+
+    arrays: Sequence[np.ndarray | None]
+    outputs: Sequence[np.ndarray]
+    dy: Sequence[np.ndarray | None]
+    gradients: Sequence[np.ndarray]
 
 
 def difference(
@@ -76,3 +89,87 @@ def output_gradients(case: Case, outputs: Sequence[np.ndarray]) -> list[np.ndarr
         rng.standard_normal(y.shape).astype(np.float32) if y.dtype.kind == "f" else None
         for y in outputs
     ]
+
+
+def expected_of(case: Case) -> Expected:
+    """Inputs, and outputs and gradients of the reference in float64."""
+    arrays = case.inputs(case.rng())
+    wide = widened(arrays)
+    result = case.call(getattr(reference, case.op), wide)
+    outputs = as_tuple(result)
+    dy = output_gradients(case, outputs)
+    gradients: tuple[Any, ...] = ()
+    if case.grads:
+        several = isinstance(result, tuple | list)
+        function = getattr(reference, f"{case.op}_backward")
+        wide_dy = widened(dy)
+        gradients = case.call_backward(function, tuple(wide_dy) if several else wide_dy[0], wide)
+    return Expected(arrays, outputs, dy, [gradients[i] for i in case.grads])
+
+
+def run(
+    case: Case,
+    arrays: Sequence[np.ndarray | None],
+    dy: Sequence[np.ndarray | None],
+    grads: Sequence[int] | None = None,
+    dy_order: Sequence[int] | None = None,
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Outputs of ``nervure._core``, and the gradients of the inputs at ``grads``."""
+    grads = case.grads if grads is None else grads
+    tensors = [None if a is None else _core.tensor(a) for a in arrays]
+    for i, order in case.orders.items():
+        tensors[i] = _core.to_order(tensors[i], order)
+    for i in grads:
+        tensors[i].requires_grad_()
+    outputs = as_tuple(case.call(getattr(_core, case.op), tensors))
+    if grads:
+        _backward(outputs, dy, dy_order)
+    gradients = [tensors[i].grad for i in grads]
+    missing = [i for i, g in zip(grads, gradients, strict=True) if g is None]
+    assert not missing, f"{case.name}: no gradient for inputs {missing}"
+    return [y.numpy().copy() for y in outputs], [g.numpy().copy() for g in gradients]
+
+
+def _backward(
+    outputs: Sequence[Any],
+    dy: Sequence[np.ndarray | None],
+    dy_order: Sequence[int] | None,
+) -> None:
+    weights = [None if d is None else _core.tensor(d) for d in dy]
+    if dy_order is not None:
+        weights = [None if w is None else _core.to_order(w, dy_order) for w in weights]
+    if len(outputs) == 1:
+        outputs[0].backward(weights[0])
+        return
+    total = _core.tensor(np.float32(0.0))
+    for y, w in zip(outputs, weights, strict=True):
+        if w is not None:
+            total = _core.add(total, _core.sum(_core.mul(y, w)))
+    total.backward()
+
+
+def complaints(
+    case: Case,
+    expected: Expected,
+    outputs: Sequence[np.ndarray],
+    gradients: Sequence[np.ndarray],
+    grads: Sequence[int] | None = None,
+) -> list[str]:
+    """Every output and gradient that is not what the reference says."""
+    tolerance = case.c * EPS * math.sqrt(case.K)
+    found = []
+    if len(outputs) != len(expected.outputs):
+        return [f"{case.name}: {len(outputs)} outputs, expected {len(expected.outputs)}"]
+    for i, (y, e) in enumerate(zip(outputs, expected.outputs, strict=True)):
+        text = difference(y, e, tolerance, relative=case.relative)
+        if text:
+            found.append(f"{case.name}: output {i}: {text}")
+    floor = EPS * max(
+        (float(np.abs(d).max(initial=0.0)) for d in expected.dy if d is not None), default=0.0
+    )
+    for i, g in zip(case.grads if grads is None else grads, gradients, strict=True):
+        e = expected.gradients[case.grads.index(i)]
+        text = difference(g, e, tolerance, floor, case.relative)
+        if text:
+            found.append(f"{case.name}: gradient of input {i}: {text}")
+    return found

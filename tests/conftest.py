@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+
 from nervure import _core
 
 ISAS: tuple[str, ...] = tuple(_core.available_isas())

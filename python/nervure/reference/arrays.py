@@ -14,8 +14,9 @@ Dim: TypeAlias = int | Sequence[int] | None
 
 
 def as_float(x: ArrayLike) -> Array:
-    """``x`` as a floating-point array: float32 and float64 stay, integers and booleans become
-    float64.
+    """``x`` as a floating-point array.
+
+    Floats stay as they are, integers and booleans become float64.
     """
     array = np.asarray(x)
     return array if array.dtype.kind == "f" else array.astype(np.float64)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Parts of an array by slice, index, mask or table of indices. Backward adds where an index
-repeats.
+"""Parts of an array by slice, index, mask or table of indices.
+
+Backward adds where an index repeats.
 """
 
 from __future__ import annotations
@@ -87,8 +88,9 @@ def _gather_index(dim: int, indices: Array) -> tuple[Array, ...]:
 
 
 def gather(x: ArrayLike, dim: int, indices: Array) -> Array:
-    """``y[i, j, ...] = x[indices[i, j, ...], j, ...]`` for ``dim = 0``, and so on
-    (torch.gather).
+    """Elements by an index along ``dim`` (torch.gather).
+
+    ``y[i, j, ...] = x[indices[i, j, ...], j, ...]`` for ``dim = 0``, and so on.
     """
     x = np.asarray(x)
     return np.asarray(x[_gather_index(dim, indices)]) if x.ndim else x.reshape(indices.shape)

@@ -58,8 +58,9 @@ def nll_loss(
     ignore_index: int = -100,
     reduction: str = "mean",
 ) -> Array:
-    """``-w[t] log p[t]`` for log p (N, C, ...) and classes t (N, ...); "mean" divides by the sum
-    of ``w[t]``.
+    """``-w[t] log p[t]`` for log p (N, C, ...) and classes t (N, ...).
+
+    "mean" divides by the sum of ``w[t]``.
     """
     log_p = as_float(log_probabilities)
     weighted = _one_hot(target, log_p, ignore_index) * _per_class(weight, log_p)
@@ -131,8 +132,9 @@ def cross_entropy_backward(
     label_smoothing: float = 0.0,
     reduction: str = "mean",
 ) -> tuple[Array, Array | None, None]:
-    """``dx_c = dy (softmax(x)_c sum_k w_k q_k - w_c q_c)``; ``dq_c = -dy (1 - s) w_c log
-    softmax(x)_c``.
+    """``dx_c = dy (softmax(x)_c sum_k w_k q_k - w_c q_c)``.
+
+    For probabilities also ``dq_c = -dy (1 - s) w_c log softmax(x)_c``.
     """
     log_p = log_softmax(as_float(input), 1)
     q, divisor = _class_targets(log_p, target, weight, ignore_index, label_smoothing)
@@ -196,8 +198,9 @@ def binary_cross_entropy_with_logits_backward(
     pos_weight: Array | None = None,
     reduction: str = "mean",
 ) -> tuple[Array, Array, None, None]:
-    """``dx = dy w ((1 - t) - (1 + (v - 1) t) sigmoid(-x))``, ``dt = dy w ((v - 1) log(1 +
-    exp(-x)) - x)``.
+    """``dx = dy w ((1 - t) - (1 + (v - 1) t) sigmoid(-x))``.
+
+    ``dt = dy w ((v - 1) log(1 + exp(-x)) - x)``.
     """
     x = input
     extra = 0.0 if pos_weight is None else pos_weight - 1.0
@@ -244,8 +247,9 @@ def l1_loss_backward(
 def huber_loss(
     input: ArrayLike, target: ArrayLike, delta: float = 1.0, reduction: str = "mean"
 ) -> Array:
-    """``d^2 / 2`` where ``|d| <= delta``, else ``delta (|d| - delta / 2)``, with ``d = x - t``
-    (Huber, 1964).
+    """``d^2 / 2`` where ``|d| <= delta``, else ``delta (|d| - delta / 2)``, with ``d = x - t``.
+
+    Source: Huber, "Robust estimation of a location parameter", 1964.
     """
     d = as_float(input) - as_float(target)
     a = np.abs(d)
@@ -285,8 +289,9 @@ def kl_div(
     log_target: bool = False,
     reduction: str = "mean",
 ) -> Array:
-    """``t (log t - x)``, 0 where ``t = 0``; with ``log_target`` ``exp(t) (t - x)``. "batchmean"
-    divides by N.
+    """``t (log t - x)``, 0 where ``t = 0``; with ``log_target`` ``exp(t) (t - x)``.
+
+    "batchmean" divides the sum by N.
     """
     x, t = as_float(log_probabilities), as_float(target)
     if log_target:
@@ -303,8 +308,9 @@ def kl_div_backward(
     log_target: bool = False,
     reduction: str = "mean",
 ) -> tuple[Array, Array]:
-    """``dx = -dy t``, ``dt = dy (log t + 1 - x)``; with ``log_target`` ``-dy exp(t)``, ``dy
-    exp(t) (t - x + 1)``.
+    """``dx = -dy t``, ``dt = dy (log t + 1 - x)``.
+
+    With ``log_target`` ``dx = -dy exp(t)``, ``dt = dy exp(t) (t - x + 1)``.
     """
     x, t = log_probabilities, target
     spread = _spread(dy, x - t, reduction)

@@ -40,8 +40,9 @@ def sgd_step(
     maximize: bool = False,
     first_step: bool = False,
 ) -> tuple[Array, Array]:
-    """``b = momentum b + (1 - dampening) g`` (``b = g`` at first), ``p -= lr b``, with Nesterov
-    ``lr (g + momentum b)``.
+    """``b = momentum b + (1 - dampening) g`` (``b = g`` at first), ``p -= lr b``.
+
+    With Nesterov momentum ``p -= lr (g + momentum b)`` (Sutskever et al., 2013).
     """
     g = _gradient(p, g, weight_decay, maximize)
     if momentum:
@@ -122,8 +123,9 @@ def adam_step(
     maximize: bool = False,
     step: int = 1,
 ) -> tuple[Array, Array, Array, Array]:
-    """``m``, ``v`` averages of g and g^2; ``p -= lr m^ / (sqrt(v^) + eps)``, ^ meaning divided
-    by ``1 - beta^step``.
+    """``m``, ``v`` averages of g and g^2; ``p -= lr m^ / (sqrt(v^) + eps)``.
+
+    ^ means divided by ``1 - beta^step``.
 
     Source: Kingma and Ba, arXiv:1412.6980; decoupled decay ``p -= lr weight_decay p`` first:
     Loshchilov and Hutter, arXiv:1711.05101; ``amsgrad`` uses the largest v so far: Reddi et al.,

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Reductions. ``dim`` is None (all dimensions), one dimension, or several; ``keepdim`` leaves
-them with size 1.
+"""Reductions over some dimensions.
+
+``dim`` is None (all dimensions), one dimension, or several; ``keepdim`` leaves them with size 1.
 """
 
 from __future__ import annotations
@@ -47,8 +48,9 @@ def _larger(a: int, b: int) -> int:
 
 
 def var(x: ArrayLike, dim: Dim = None, keepdim: bool = False, correction: int = 1) -> Array:
-    """``y = sum of (x - mean)^2 / (n - correction)``; the divisor is 0 where it would be
-    negative.
+    """``y = sum of (x - mean)^2 / (n - correction)``.
+
+    The divisor is 0 where it would be negative.
     """
     x = as_float(x)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -132,8 +134,9 @@ def min_backward(dy: tuple[Array, None], x: Array, dim: int, keepdim: bool = Fal
 
 
 def argmax(x: ArrayLike, dim: int | None = None, keepdim: bool = False) -> Array:
-    """Index of the first largest element (NaN counts as largest); of the flattened array without
-    ``dim``.
+    """Index of the first largest element; NaN counts as largest.
+
+    Without ``dim``, of the flattened array.
     """
     x = np.asarray(x)
     axis = None if x.ndim == 0 else dim
@@ -141,8 +144,9 @@ def argmax(x: ArrayLike, dim: int | None = None, keepdim: bool = False) -> Array
 
 
 def argmin(x: ArrayLike, dim: int | None = None, keepdim: bool = False) -> Array:
-    """Index of the first smallest element (NaN counts as smallest); of the flattened array
-    without ``dim``.
+    """Index of the first smallest element; NaN counts as smallest.
+
+    Without ``dim``, of the flattened array.
     """
     x = np.asarray(x)
     axis = None if x.ndim == 0 else dim

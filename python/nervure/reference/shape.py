@@ -22,11 +22,9 @@ def clone_backward(dy: Array, x: Array) -> tuple[Array]:
 
 
 def to_order(x: ArrayLike, order: Sequence[int]) -> Array:
-    """The same array lying in memory with dimension ``order[0]`` outermost: values do not
-    change.
-    """
+    """The same values, lying in memory with dimension ``order[0]`` outermost."""
     copy = np.ascontiguousarray(np.transpose(x, order))
-    return copy.transpose(np.argsort(order))
+    return np.asarray(copy.transpose(np.argsort(order)))
 
 
 def to_order_backward(dy: Array, x: Array, order: Sequence[int]) -> tuple[Array]:
@@ -117,7 +115,7 @@ def expand(x: ArrayLike, shape: Sequence[int]) -> Array:
     x = np.asarray(x)
     old = (1,) * (len(shape) - x.ndim) + x.shape
     new = tuple(o if n == -1 else n for o, n in zip(old, shape, strict=True))
-    return np.broadcast_to(x, new).copy()
+    return np.array(np.broadcast_to(x, new))
 
 
 def expand_backward(dy: Array, x: Array, shape: Sequence[int]) -> tuple[Array]:
@@ -169,8 +167,9 @@ def split_backward(
 
 
 def chunk(x: Array, chunks: int, dim: int = 0) -> list[Array]:
-    """Parts of ``ceil(size / chunks)`` elements, the last one shorter; there may be fewer than
-    ``chunks``.
+    """Parts of ``ceil(size / chunks)`` elements, the last one shorter.
+
+    There may be fewer than ``chunks``.
     """
     size = x.shape[dim]
     step = max(-(-size // chunks), 1)

@@ -230,7 +230,8 @@ def sigmoid_backward(dy: Array, x: Array) -> tuple[Array]:
 def softplus(x: ArrayLike, beta: float = 1.0, threshold: float = 20.0) -> Array:
     """``y = log(1 + exp(beta x)) / beta``; ``y = x`` where ``beta x > threshold``."""
     x = as_float(x)
-    return np.where(beta * x > threshold, x, np.logaddexp(0.0, beta * x) / beta)
+    with np.errstate(invalid="ignore"):
+        return np.where(beta * x > threshold, x, np.logaddexp(0.0, beta * x) / beta)
 
 
 def softplus_backward(
