@@ -14,7 +14,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import repeat
 from typing import Any
 
@@ -30,9 +30,15 @@ class Budget:
     min_rounds: int = 20
     max_rounds: int = 300
     precision: float = 0.005  # enough rounds once every median is known this well
+    least_rounds: int = 3  # measured whatever they cost
 
-    #: Rounds measured whatever they cost.
-    least_rounds: int = 3
+    def with_pauses(self, pause: float, contestants: int) -> Budget:
+        """Longer rounds, and the time that the pauses of the fewest rounds take."""
+        pauses = self.min_rounds * contestants * pause
+        longer = 4 if pause else 1
+        return replace(
+            self, seconds=self.seconds + pauses, round_seconds=longer * self.round_seconds
+        )
 
 
 FULL = Budget()
@@ -123,6 +129,7 @@ def time_rounds(
     ``pause`` seconds lie before every contestant's turn, so that the worker threads of the one before
     it (OpenBLAS, OpenMP), which spin for a while after a call, do not take its cores.
     """
+    budget = budget.with_pauses(pause, len(calls))
     with no_garbage_collection():
         timings = {
             name: Timing(calls_per_round(call, budget.round_seconds)) for name, call in calls.items()

@@ -41,4 +41,5 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   bindings::bind_tensor(m);
   bindings::bind_ops(m);
   bindings::bind_function(m);
+  bindings::bind_bench(m);
 }

@@ -11,15 +11,6 @@ __attribute__((weak)) RngStream rng_state() { return {0, 0}; }
 __attribute__((weak)) void set_rng_state(RngStream) {}
 }
 namespace nervure::ops {
-__attribute__((weak)) void initialise() {}
-__attribute__((weak)) Tensor to_order(const Tensor& x, const Order& order) { throw core::StateError("[to_order] pending"); }
-__attribute__((weak)) Tensor row_major(const Tensor& x) { throw core::StateError("[row_major] pending"); }
-__attribute__((weak)) Tensor cast(const Tensor& x, DType dtype) { throw core::StateError("[cast] pending"); }
-__attribute__((weak)) Tensor clone(const Tensor& x) { throw core::StateError("[clone] pending"); }
-__attribute__((weak)) void copy_(const Tensor& target, const Tensor& source) { throw core::StateError("[copy_] pending"); }
-__attribute__((weak)) Tensor full(const Shape& shape, double value, DType dtype) { throw core::StateError("[full] pending"); }
-__attribute__((weak)) Tensor arange(double start, double end, double step, DType dtype) { throw core::StateError("[arange] pending"); }
-__attribute__((weak)) void fill_(const Tensor& x, double value) { throw core::StateError("[fill_] pending"); }
 __attribute__((weak)) Tensor rand(const Shape& shape) { throw core::StateError("[rand] pending"); }
 __attribute__((weak)) Tensor randn(const Shape& shape) { throw core::StateError("[randn] pending"); }
 __attribute__((weak)) Tensor randint(std::int64_t low, std::int64_t high, const Shape& shape) { throw core::StateError("[randint] pending"); }
@@ -28,45 +19,6 @@ __attribute__((weak)) void uniform_(const Tensor& x, double low, double high) { 
 __attribute__((weak)) void normal_(const Tensor& x, double mean, double std) { throw core::StateError("[normal_] pending"); }
 __attribute__((weak)) void trunc_normal_(const Tensor& x, double mean, double std, double low, double high) { throw core::StateError("[trunc_normal_] pending"); }
 __attribute__((weak)) void bernoulli_(const Tensor& x, double probability) { throw core::StateError("[bernoulli_] pending"); }
-__attribute__((weak)) Tensor add(const Tensor& a, const Tensor& b) { throw core::StateError("[add] pending"); }
-__attribute__((weak)) Tensor sub(const Tensor& a, const Tensor& b) { throw core::StateError("[sub] pending"); }
-__attribute__((weak)) Tensor mul(const Tensor& a, const Tensor& b) { throw core::StateError("[mul] pending"); }
-__attribute__((weak)) Tensor div(const Tensor& a, const Tensor& b) { throw core::StateError("[div] pending"); }
-__attribute__((weak)) Tensor pow(const Tensor& base, const Tensor& exponent) { throw core::StateError("[pow] pending"); }
-__attribute__((weak)) Tensor maximum(const Tensor& a, const Tensor& b) { throw core::StateError("[maximum] pending"); }
-__attribute__((weak)) Tensor minimum(const Tensor& a, const Tensor& b) { throw core::StateError("[minimum] pending"); }
-__attribute__((weak)) Tensor eq(const Tensor& a, const Tensor& b) { throw core::StateError("[eq] pending"); }
-__attribute__((weak)) Tensor ne(const Tensor& a, const Tensor& b) { throw core::StateError("[ne] pending"); }
-__attribute__((weak)) Tensor lt(const Tensor& a, const Tensor& b) { throw core::StateError("[lt] pending"); }
-__attribute__((weak)) Tensor le(const Tensor& a, const Tensor& b) { throw core::StateError("[le] pending"); }
-__attribute__((weak)) Tensor gt(const Tensor& a, const Tensor& b) { throw core::StateError("[gt] pending"); }
-__attribute__((weak)) Tensor ge(const Tensor& a, const Tensor& b) { throw core::StateError("[ge] pending"); }
-__attribute__((weak)) Tensor logical_and(const Tensor& a, const Tensor& b) { throw core::StateError("[logical_and] pending"); }
-__attribute__((weak)) Tensor logical_or(const Tensor& a, const Tensor& b) { throw core::StateError("[logical_or] pending"); }
-__attribute__((weak)) Tensor logical_not(const Tensor& a) { throw core::StateError("[logical_not] pending"); }
-__attribute__((weak)) Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) { throw core::StateError("[where] pending"); }
-__attribute__((weak)) Tensor masked_fill(const Tensor& x, const Tensor& mask, double value) { throw core::StateError("[masked_fill] pending"); }
-__attribute__((weak)) Tensor neg(const Tensor& x) { throw core::StateError("[neg] pending"); }
-__attribute__((weak)) Tensor abs(const Tensor& x) { throw core::StateError("[abs] pending"); }
-__attribute__((weak)) Tensor exp(const Tensor& x) { throw core::StateError("[exp] pending"); }
-__attribute__((weak)) Tensor log(const Tensor& x) { throw core::StateError("[log] pending"); }
-__attribute__((weak)) Tensor sqrt(const Tensor& x) { throw core::StateError("[sqrt] pending"); }
-__attribute__((weak)) Tensor square(const Tensor& x) { throw core::StateError("[square] pending"); }
-__attribute__((weak)) Tensor reciprocal(const Tensor& x) { throw core::StateError("[reciprocal] pending"); }
-__attribute__((weak)) Tensor sin(const Tensor& x) { throw core::StateError("[sin] pending"); }
-__attribute__((weak)) Tensor cos(const Tensor& x) { throw core::StateError("[cos] pending"); }
-__attribute__((weak)) Tensor clip(const Tensor& x, std::optional<double> low, std::optional<double> high) { throw core::StateError("[clip] pending"); }
-__attribute__((weak)) Tensor relu(const Tensor& x) { throw core::StateError("[relu] pending"); }
-__attribute__((weak)) Tensor leaky_relu(const Tensor& x, double negative_slope) { throw core::StateError("[leaky_relu] pending"); }
-__attribute__((weak)) Tensor elu(const Tensor& x, double alpha) { throw core::StateError("[elu] pending"); }
-__attribute__((weak)) Tensor gelu(const Tensor& x, const std::string& approximate) { throw core::StateError("[gelu] pending"); }
-__attribute__((weak)) Tensor silu(const Tensor& x) { throw core::StateError("[silu] pending"); }
-__attribute__((weak)) Tensor tanh(const Tensor& x) { throw core::StateError("[tanh] pending"); }
-__attribute__((weak)) Tensor sigmoid(const Tensor& x) { throw core::StateError("[sigmoid] pending"); }
-__attribute__((weak)) Tensor softplus(const Tensor& x, double beta, double threshold) { throw core::StateError("[softplus] pending"); }
-__attribute__((weak)) Tensor hardtanh(const Tensor& x, double min_val, double max_val) { throw core::StateError("[hardtanh] pending"); }
-__attribute__((weak)) Tensor isnan(const Tensor& x) { throw core::StateError("[isnan] pending"); }
-__attribute__((weak)) Tensor isfinite(const Tensor& x) { throw core::StateError("[isfinite] pending"); }
 __attribute__((weak)) Tensor sum(const Tensor& x, const Dims& dims, bool keepdim) { throw core::StateError("[sum] pending"); }
 __attribute__((weak)) Tensor mean(const Tensor& x, const Dims& dims, bool keepdim) { throw core::StateError("[mean] pending"); }
 __attribute__((weak)) Tensor var(const Tensor& x, const Dims& dims, bool keepdim, std::int64_t correction) { throw core::StateError("[var] pending"); }
@@ -116,4 +68,146 @@ __attribute__((weak)) void adam_step(const std::vector<Tensor>& parameters, cons
 __attribute__((weak)) void nadam_step(const std::vector<Tensor>& parameters, const std::vector<Tensor>& first_moments, const std::vector<Tensor>& second_moments, const NadamOptions& options) { throw core::StateError("[nadam_step] pending"); }
 __attribute__((weak)) double clip_grad_norm_(const std::vector<Tensor>& parameters, double max_norm, double norm_type, bool error_if_nonfinite) { throw core::StateError("[clip_grad_norm_] pending"); }
 __attribute__((weak)) void clip_grad_value_(const std::vector<Tensor>& parameters, double clip_value) { throw core::StateError("[clip_grad_value_] pending"); }
+}  // namespace nervure::ops
+
+// ---- temporary element-wise operations (plain loops) ----
+#include <cmath>
+#include <functional>
+namespace nervure::ops {
+namespace {
+using F2 = float (*)(float, float);
+Shape bshape(const Shape& a, const Shape& b) {
+  int r = std::max(a.rank(), b.rank()); Shape s = Shape::filled(r, 1);
+  for (int i = 0; i < r; ++i) {
+    std::int64_t x = i < r - a.rank() ? 1 : a[i - (r - a.rank())], y = i < r - b.rank() ? 1 : b[i - (r - b.rank())];
+    NV_CHECK(x == y || x == 1 || y == 1, "broadcast", "shapes ", a, " and ", b, " do not broadcast");
+    s[i] = x == 1 ? y : x;
+  }
+  return s;
+}
+template <class Body> void walk(const Shape& s, const Shape& st, int d, std::int64_t off, const Body& body) {
+  if (d == s.rank()) return body(off);
+  for (std::int64_t i = 0; i < s[d]; ++i) walk(s, st, d + 1, off + i * st[d], body);
+}
+Shape bstr(const Tensor& t, const Shape& s) {
+  Shape st = Shape::filled(s.rank(), 0), own = t.strides(); int d = s.rank() - t.rank();
+  for (int i = 0; i < t.rank(); ++i) st[i + d] = t.size(i) == 1 ? 0 : own[i];
+  return st;
+}
+template <class T> std::vector<T> read(const Tensor& t, const Shape& s) {
+  std::vector<T> v; v.reserve(static_cast<std::size_t>(s.numel()));
+  if (s.numel() == 0) return v;
+  walk(s, bstr(t, s), 0, 0, [&](std::int64_t o) {
+    v.push_back(t.dtype() == DType::float32 ? static_cast<T>(t.f32()[o]) : t.dtype() == DType::int64 ? static_cast<T>(t.i64()[o]) : static_cast<T>(t.mask()[o]));
+  });
+  return v;
+}
+template <class T> void put(const Tensor& t, const std::vector<T>& v) {
+  std::size_t i = 0; if (t.numel() == 0) return;
+  walk(t.shape(), t.strides(), 0, 0, [&](std::int64_t o) {
+    if (t.dtype() == DType::float32) t.f32_out()[o] = static_cast<float>(v[i++]);
+    else if (t.dtype() == DType::int64) t.i64_out()[o] = static_cast<std::int64_t>(v[i++]);
+    else t.mask_out()[o] = v[i++] != 0;
+  });
+}
+Tensor unb(const Tensor& g, const Shape& s) {
+  if (g.shape() == s) return g;
+  Tensor r = g; Dims lead;
+  for (int i = 0; i < g.rank() - s.rank(); ++i) lead.push_back(i);
+  if (!lead.empty()) r = sum(r, lead, false);
+  Dims ones; for (int i = 0; i < s.rank(); ++i) if (s[i] == 1 && r.size(i) != 1) ones.push_back(i);
+  return ones.empty() ? r : sum(r, ones, true);
+}
+Tensor bin(const char* n, const Tensor& a, const Tensor& b, F2 f, F2 fa, F2 fb) {
+  Shape s = bshape(a.shape(), b.shape());
+  Tensor y = s == a.shape() ? Tensor::empty(s, DType::float32, a.order()) : Tensor::empty(s);
+  auto u = read<float>(a, s), v = read<float>(b, s);
+  for (std::size_t i = 0; i < u.size(); ++i) u[i] = f(u[i], v[i]);
+  put(y, u);
+  if (core::needs_grad(a, b)) core::record(n, y, {a, b}, [=](core::Gradients& g) {
+    auto dy = read<float>(g.dy(), s), p = read<float>(a, s), q = read<float>(b, s);
+    for (int k = 0; k < 2; ++k) if (g.wants(k)) {
+      std::vector<float> d(dy.size());
+      for (std::size_t i = 0; i < d.size(); ++i) d[i] = dy[i] * (k ? fb : fa)(p[i], q[i]);
+      Tensor t = Tensor::empty(s); put(t, d); g.set(k, unb(t, k ? b.shape() : a.shape()));
+    }
+  });
+  return y;
+}
+template <class C> Tensor cmp(const Tensor& a, const Tensor& b, C c) {
+  Shape s = bshape(a.shape(), b.shape()); Tensor y = Tensor::empty(s, DType::boolean);
+  auto u = read<double>(a, s), v = read<double>(b, s);
+  for (std::size_t i = 0; i < u.size(); ++i) u[i] = c(u[i], v[i]);
+  put(y, u); return y;
+}
+Tensor un(const char* n, const Tensor& x, std::function<double(double)> f, std::function<double(double)> d) {
+  Tensor y = Tensor::empty_like(x, DType::float32); auto u = read<float>(x, x.shape());
+  for (auto& e : u) e = static_cast<float>(f(e));
+  put(y, u);
+  if (core::needs_grad(x)) core::record(n, y, {x}, [=](core::Gradients& g) {
+    auto dy = read<float>(g.dy(), x.shape()), v = read<float>(x, x.shape());
+    for (std::size_t i = 0; i < v.size(); ++i) dy[i] *= static_cast<float>(d(v[i]));
+    Tensor t = Tensor::empty_like(x); put(t, dy); g.set(0, t);
+  });
+  return y;
+}
+double sg(double x) { return 1 / (1 + std::exp(-x)); }
+}  // namespace
+#define W __attribute__((weak))
+W void initialise() {
+  core::add_gradients = [](const Tensor& a, const Tensor& b, bool in) { Tensor y = add(a, b); if (!in) return y; put(a, read<float>(y, y.shape())); return a; };
+  core::copy_gradient = [](const Tensor& g, const Tensor& l) { Tensor y = Tensor::empty_like(l); put(y, read<float>(g, l.shape())); return y; };
+}
+W Tensor to_order(const Tensor& x, const Order& o) {
+  if (core::same_layout(x.shape(), x.order(), o)) return x;
+  Tensor y = Tensor::empty(x.shape(), x.dtype(), o); put(y, read<double>(x, x.shape()));
+  if (core::needs_grad(x)) core::record("to_order", y, {x}, [](core::Gradients& g) { g.set(0, g.dy()); });
+  return y;
+}
+W Tensor row_major(const Tensor& x) { return to_order(x, Order::row_major(x.rank())); }
+W Tensor cast(const Tensor& x, DType d) { if (x.dtype() == d) return x; Tensor y = Tensor::empty_like(x, d); put(y, read<double>(x, x.shape())); return y; }
+W Tensor clone(const Tensor& x) { Tensor y = Tensor::empty_like(x); put(y, read<double>(x, x.shape())); if (core::needs_grad(x)) core::record("clone", y, {x}, [](core::Gradients& g) { g.set(0, g.dy()); }); return y; }
+W void copy_(const Tensor& t, const Tensor& s) { NV_CHECK(bshape(t.shape(), s.shape()) == t.shape(), "copy_", "source ", s.shape(), " does not fit target ", t.shape()); put(t, read<double>(s, t.shape())); }
+W Tensor full(const Shape& s, double v, DType d) { Tensor y = Tensor::empty(s, d); put(y, std::vector<double>(static_cast<std::size_t>(s.numel()), v)); return y; }
+W Tensor arange(double a, double b, double st, DType d) { std::vector<double> v; for (std::int64_t i = 0; i < static_cast<std::int64_t>(std::ceil((b - a) / st)); ++i) v.push_back(a + static_cast<double>(i) * st); Tensor y = Tensor::empty(Shape{static_cast<std::int64_t>(v.size())}, d); put(y, v); return y; }
+W void fill_(const Tensor& x, double v) { put(x, std::vector<double>(static_cast<std::size_t>(x.numel()), v)); }
+W Tensor add(const Tensor& a, const Tensor& b) { return bin("add", a, b, [](float x, float y) { return x + y; }, [](float, float) { return 1.f; }, [](float, float) { return 1.f; }); }
+W Tensor sub(const Tensor& a, const Tensor& b) { return bin("sub", a, b, [](float x, float y) { return x - y; }, [](float, float) { return 1.f; }, [](float, float) { return -1.f; }); }
+W Tensor mul(const Tensor& a, const Tensor& b) { return bin("mul", a, b, [](float x, float y) { return x * y; }, [](float, float y) { return y; }, [](float x, float) { return x; }); }
+W Tensor div(const Tensor& a, const Tensor& b) { return bin("div", a, b, [](float x, float y) { return x / y; }, [](float, float y) { return 1 / y; }, [](float x, float y) { return -x / y / y; }); }
+W Tensor pow(const Tensor& a, const Tensor& b) { return bin("pow", a, b, [](float x, float y) { return std::pow(x, y); }, [](float x, float y) { return y == 0 ? 0.f : y * std::pow(x, y - 1); }, [](float x, float y) { return x == 0 ? 0.f : std::pow(x, y) * std::log(x); }); }
+W Tensor maximum(const Tensor& a, const Tensor& b) { return bin("maximum", a, b, [](float x, float y) { return x != x || x > y ? x : y; }, [](float x, float y) { return x > y ? 1.f : x == y ? .5f : 0.f; }, [](float x, float y) { return y > x ? 1.f : x == y ? .5f : 0.f; }); }
+W Tensor minimum(const Tensor& a, const Tensor& b) { return bin("minimum", a, b, [](float x, float y) { return x != x || x < y ? x : y; }, [](float x, float y) { return x < y ? 1.f : x == y ? .5f : 0.f; }, [](float x, float y) { return y < x ? 1.f : x == y ? .5f : 0.f; }); }
+W Tensor eq(const Tensor& a, const Tensor& b) { return cmp(a, b, [](double x, double y) { return x == y; }); }
+W Tensor ne(const Tensor& a, const Tensor& b) { return cmp(a, b, [](double x, double y) { return x != y; }); }
+W Tensor lt(const Tensor& a, const Tensor& b) { return cmp(a, b, [](double x, double y) { return x < y; }); }
+W Tensor le(const Tensor& a, const Tensor& b) { return cmp(a, b, [](double x, double y) { return x <= y; }); }
+W Tensor gt(const Tensor& a, const Tensor& b) { return cmp(a, b, [](double x, double y) { return x > y; }); }
+W Tensor ge(const Tensor& a, const Tensor& b) { return cmp(a, b, [](double x, double y) { return x >= y; }); }
+W Tensor logical_and(const Tensor& a, const Tensor& b) { return cmp(a, b, [](double x, double y) { return x != 0 && y != 0; }); }
+W Tensor logical_or(const Tensor& a, const Tensor& b) { return cmp(a, b, [](double x, double y) { return x != 0 || y != 0; }); }
+W Tensor logical_not(const Tensor& a) { return cmp(a, a, [](double x, double) { return x == 0; }); }
+W Tensor isnan(const Tensor& a) { return cmp(a, a, [](double x, double) { return x != x; }); }
+W Tensor isfinite(const Tensor& a) { return cmp(a, a, [](double x, double) { return std::isfinite(x); }); }
+W Tensor where(const Tensor& c, const Tensor& a, const Tensor& b) { Tensor m = cast(c, DType::float32); return add(mul(m, a), mul(sub(Tensor::scalar(1), m), b)); }
+W Tensor masked_fill(const Tensor& x, const Tensor& m, double v) { return where(m, Tensor::scalar(static_cast<float>(v)), x); }
+W Tensor neg(const Tensor& x) { return un("neg", x, [](double v) { return -v; }, [](double) { return -1.0; }); }
+W Tensor abs(const Tensor& x) { return un("abs", x, [](double v) { return std::fabs(v); }, [](double v) { return v > 0 ? 1.0 : v < 0 ? -1.0 : 0.0; }); }
+W Tensor exp(const Tensor& x) { return un("exp", x, [](double v) { return std::exp(v); }, [](double v) { return std::exp(v); }); }
+W Tensor log(const Tensor& x) { return un("log", x, [](double v) { return std::log(v); }, [](double v) { return 1 / v; }); }
+W Tensor sqrt(const Tensor& x) { return un("sqrt", x, [](double v) { return std::sqrt(v); }, [](double v) { return .5 / std::sqrt(v); }); }
+W Tensor square(const Tensor& x) { return un("square", x, [](double v) { return v * v; }, [](double v) { return 2 * v; }); }
+W Tensor reciprocal(const Tensor& x) { return un("reciprocal", x, [](double v) { return 1 / v; }, [](double v) { return -1 / v / v; }); }
+W Tensor sin(const Tensor& x) { return un("sin", x, [](double v) { return std::sin(v); }, [](double v) { return std::cos(v); }); }
+W Tensor cos(const Tensor& x) { return un("cos", x, [](double v) { return std::cos(v); }, [](double v) { return -std::sin(v); }); }
+W Tensor relu(const Tensor& x) { return un("relu", x, [](double v) { return v > 0 ? v : 0; }, [](double v) { return v > 0 ? 1.0 : 0.0; }); }
+W Tensor leaky_relu(const Tensor& x, double s) { return un("leaky_relu", x, [=](double v) { return v > 0 ? v : s * v; }, [=](double v) { return v > 0 ? 1.0 : s; }); }
+W Tensor elu(const Tensor& x, double a) { return un("elu", x, [=](double v) { return v > 0 ? v : a * std::expm1(v); }, [=](double v) { return v > 0 ? 1.0 : a * std::exp(v); }); }
+W Tensor gelu(const Tensor& x, const std::string&) { return un("gelu", x, [](double v) { return .5 * v * (1 + std::erf(v * .70710678)); }, [](double v) { return .5 * (1 + std::erf(v * .70710678)) + v * std::exp(-.5 * v * v) * .39894228; }); }
+W Tensor silu(const Tensor& x) { return un("silu", x, [](double v) { return v * sg(v); }, [](double v) { return sg(v) * (1 + v * (1 - sg(v))); }); }
+W Tensor tanh(const Tensor& x) { return un("tanh", x, [](double v) { return std::tanh(v); }, [](double v) { return 1 - std::tanh(v) * std::tanh(v); }); }
+W Tensor sigmoid(const Tensor& x) { return un("sigmoid", x, [](double v) { return sg(v); }, [](double v) { return sg(v) * (1 - sg(v)); }); }
+W Tensor softplus(const Tensor& x, double b, double t) { return un("softplus", x, [=](double v) { return v * b > t ? v : std::log1p(std::exp(b * v)) / b; }, [=](double v) { return v * b > t ? 1.0 : sg(b * v); }); }
+W Tensor hardtanh(const Tensor& x, double l, double h) { return un("hardtanh", x, [=](double v) { return std::min(h, std::max(l, v)); }, [=](double v) { return v > l && v < h ? 1.0 : 0.0; }); }
+W Tensor clip(const Tensor& x, std::optional<double> l, std::optional<double> h) { return un("clip", x, [=](double v) { if (l && v < *l) v = *l; if (h && v > *h) v = *h; return v; }, [=](double v) { return (!l || v >= *l) && (!h || v <= *h) ? 1.0 : 0.0; }); }
 }  // namespace nervure::ops

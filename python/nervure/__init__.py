@@ -48,7 +48,9 @@ from nervure._grad_mode import is_grad_enabled, no_grad
 from nervure._load import _core as _core  # first: it sets up the threads
 
 if TYPE_CHECKING:
+    from nervure import metrics as metrics
     from nervure import nn as nn
+    from nervure import reference as reference
     from nervure._config import show_config as show_config
     from nervure.function import Function as Function
     from nervure.serialize import FormatError as FormatError
@@ -71,7 +73,7 @@ _LAZY = {
     "load_metadata": "nervure.serialize",
     "save": "nervure.serialize",
 }
-_SUBMODULES = frozenset({"nn", "serialize"})
+_SUBMODULES = frozenset({"metrics", "nn", "reference", "serialize"})
 
 
 def __getattr__(name: str) -> _Any:
@@ -111,6 +113,7 @@ __all__ = [
     "matmul",
     "maximum",
     "memory_stats",
+    "metrics",
     "minimum",
     "nn",
     "no_grad",
@@ -122,6 +125,7 @@ __all__ = [
     "randn",
     "randn_like",
     "randperm",
+    "reference",
     "save",
     "set_num_threads",
     "show_config",

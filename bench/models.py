@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Rows of whole training steps: forward, loss, backward, update. Read ``registry.py`` first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import nervure as nv
+from nervure import nn, optim
+from nervure.nn import functional as F
+
+from .data import Floats, classes, floats
+from .numpy_peers import NumpyMLP
+from .registry import Contest, Peers, rows
+
+Layers = list[tuple[Floats, Floats]]
+
+# What is compared: the losses of so many steps from the same weights. Adam turns a gradient of
+# rounding noise into a full step, so that weights may differ where losses do not.
+CHECKED_STEPS = 5
+
+
+def _losses(step: Callable[[], Any]) -> list[float]:
+    return [float(step()) for _ in range(CHECKED_STEPS)]
+
+
+def initial_layers(sizes: Sequence[int]) -> Layers:
+    """Weights (out, in) and biases as PyTorch's Linear is initialised: uniform in 1 / sqrt(in)."""
+    rng = np.random.default_rng(0)
+    layers: Layers = []
+    for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
+        bound = inputs**-0.5
+        weight = rng.uniform(-bound, bound, (outputs, inputs)).astype(np.float32)
+        layers.append((weight, rng.uniform(-bound, bound, outputs).astype(np.float32)))
+    return layers
+
+
+def _training_step(net: Any, optimizer: Any, loss_function: Any, x: Any, y: Any) -> Any:
+    """The training step of Nervure and torch, call for call the same."""
+
+    def step() -> Any:
+        optimizer.zero_grad()
+        loss = loss_function(net(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return step
+
+
+@rows(
+    "models",
+    "training step",
+    {
+        "MLP 784-256-128-10, batch 64, Adam": ((784, 256, 128, 10), 64),
+        "MLP 10-32-2, batch 32, Adam": ((10, 32, 2), 32),
+    },
+    quick=["MLP 784-256-128-10, batch 64, Adam", "MLP 10-32-2, batch 32, Adam"],
+)
+def mlp(peers: Peers, sizes: tuple[int, ...], batch: int) -> Contest:
+    """forward, cross-entropy, backward and Adam of a dense ReLU network (torch: eager, fused Adam;
+    jax: one jitted function)"""
+    x, y = floats(batch, sizes[0]), classes(sizes[-1], batch)
+    layers = initial_layers(sizes)
+    products = [n * m for n, m in zip(sizes[:-1], sizes[1:], strict=True)]
+    # forward, dW, and dX of all layers but the first
+    flops = 2.0 * batch * (3 * sum(products) - products[0])
+    contest = Contest(flops=flops, tolerance=1e-4)
+
+    step = _nervure_mlp(layers, x, y)
+    contest.add("nervure", step, lambda: _losses(step))
+    numpy_net = NumpyMLP(layers, batch)
+    contest.add("numpy", lambda: numpy_net.step(x, y), lambda: _losses(lambda: numpy_net.step(x, y)))
+    if peers.torch:
+        torch_step = _torch_mlp(peers.torch, layers, x, y)
+        contest.add("torch", torch_step, lambda: _losses(torch_step))
+    if peers.jax:
+        jax_step = _jax_mlp(peers.jax, layers, x, y)
+        contest.add("jax", jax_step, lambda: _losses(jax_step))
+    return contest
+
+
+def _nervure_mlp(layers: Layers, x: Floats, y: NDArray[np.int64]) -> Callable[[], Any]:
+    net = nn.Sequential()
+    for i, (weight, bias) in enumerate(layers):
+        activation = "relu" if i + 1 < len(layers) else None
+        layer = nn.Linear(weight.shape[1], weight.shape[0], activation=activation)
+        layer.load_state_dict({"weight": nv.tensor(weight), "bias": nv.tensor(bias)})
+        net.append(layer)
+    adam = optim.Adam(net.parameters(), lr=1e-3)
+    return _training_step(net, adam, F.cross_entropy, nv.tensor(x), nv.tensor(y))
+
+
+def _torch_mlp(torch: Any, layers: Layers, x: Floats, y: NDArray[np.int64]) -> Callable[[], Any]:
+    modules = []
+    for weight, bias in layers:
+        layer = torch.nn.Linear(weight.shape[1], weight.shape[0])
+        layer.load_state_dict({"weight": torch.from_numpy(weight), "bias": torch.from_numpy(bias)})
+        modules += [layer, torch.nn.ReLU()]
+    net = torch.nn.Sequential(*modules[:-1])
+    adam = torch.optim.Adam(net.parameters(), lr=1e-3, fused=True)
+    loss = torch.nn.functional.cross_entropy
+    return _training_step(net, adam, loss, torch.from_numpy(x), torch.from_numpy(y))
+
+
+def _jax_mlp(jax: Any, layers: Layers, x: Floats, y: NDArray[np.int64]) -> Callable[[], Any]:
+    import jax.numpy as jnp
+
+    def loss_of(params: Any, x: Any, y: Any) -> Any:
+        for weight, bias in params[:-1]:
+            x = jnp.maximum(x @ weight + bias, 0)
+        logits = x @ params[-1][0] + params[-1][1]
+        own = jnp.take_along_axis(logits, y[:, None], axis=1)[:, 0]
+        return jnp.mean(jax.nn.logsumexp(logits, axis=1) - own)
+
+    def update(params: Any, first: Any, second: Any, count: Any, x: Any, y: Any) -> Any:
+        loss, grads = jax.value_and_grad(loss_of)(params, x, y)
+        count = count + 1
+        first = jax.tree.map(lambda m, g: m + 0.1 * (g - m), first, grads)
+        second = jax.tree.map(lambda v, g: v + 0.001 * (g * g - v), second, grads)
+        size, root = 1e-3 / (1 - 0.9**count), jnp.sqrt(1 - 0.999**count)
+
+        def moved(p: Any, m: Any, v: Any) -> Any:
+            return p - size * m / (jnp.sqrt(v) / root + 1e-8)
+
+        return jax.tree.map(moved, params, first, second), first, second, count, loss
+
+    compiled = jax.jit(update, donate_argnums=(0, 1, 2, 3))
+    params = [(jnp.asarray(weight.T), jnp.asarray(bias)) for weight, bias in layers]
+    zeros = [jax.tree.map(jnp.zeros_like, params) for _ in range(2)]
+    state = (params, *zeros, jnp.zeros((), jnp.float32))
+    inputs = jnp.asarray(x), jnp.asarray(y)
+
+    def step() -> Any:
+        nonlocal state
+        *state, loss = compiled(*state, *inputs)
+        return loss.block_until_ready()
+
+    return step

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The command ``nervure``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import nervure as nv
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line (default: that of the process); returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        status: int = options.run(options)
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader (head, less) went away
+        sys.stderr.close()
+        return 1
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nervure", description="Train and run neural networks on a CPU."
+    )
+    parser.add_argument("--version", action="version", version=f"nervure {nv.__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="command")
+    _add_info(commands.add_parser("info", help="how this installation computes"))
+    _add_bench(commands.add_parser("bench", help="measure it against NumPy, PyTorch and JAX"))
+    _add_demo(commands.add_parser("demo", help="train a network on real data, with a report"))
+    return parser
+
+
+# ---- info ----------------------------------------------------------------------------------------
+
+
+def _add_info(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Show version, processor, instruction set, threads, compiler, build type and NumPy."
+    )
+    parser.set_defaults(run=_info)
+
+
+def _info(options: argparse.Namespace) -> int:
+    import numpy as np
+
+    nv.show_config()
+    print(f"{'numpy':<16} {np.__version__}")
+    return 0
+
+
+# ---- bench ---------------------------------------------------------------------------------------
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    return tuple(int(count) for count in _names(text))
+
+
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Time Nervure and its peers side by side, in interleaved rounds, after checking that they "
+        "compute the same."
+    )
+    add = parser.add_argument
+    add("--suite", choices=("kernels", "models", "all"), default="all")
+    add("--against", type=_names, default=(), metavar="PEERS", help="of numpy, torch, jax, with "
+        "commas between (default: numpy, and torch where it is installed)")  # fmt: skip
+    add("--threads", type=_counts, default=(), metavar="N,N", help="numbers of threads (default: "
+        "1 and what Nervure takes here)")  # fmt: skip
+    add("--filter", metavar="REGEX", help="only rows whose suite, group and name match")
+    add("--quick", action="store_true", help="few rows, few rounds: does it run, and about how "
+        "fast")  # fmt: skip
+    add("--list", action="store_true", help="list the rows and what they compute, run nothing")
+    add("--json", type=Path, metavar="FILE", help="write the results there (bench/compare.py "
+        "compares two)")  # fmt: skip
+    add("--plot", type=Path, metavar="FILE", help="draw a bar chart (PNG; needs matplotlib)")
+    parser.set_defaults(run=_bench)
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from nervure.bench.run import BenchError, Options, list_rows, run
+
+    asked = Options(
+        options.suite,
+        options.against,
+        options.threads,
+        options.filter,
+        options.quick,
+        options.json,
+        options.plot,
+    )
+    if options.list:
+        list_rows(asked)
+        return 0
+    try:
+        return 1 if run(asked) else 0
+    except BenchError as error:
+        print(f"nervure bench: {error}", file=sys.stderr)
+        return 2
+
+
+# ---- demo ----------------------------------------------------------------------------------------
+
+
+def _add_demo(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Train a network on real data and leave its learning curves, confusion matrix and weights "
+        "in a folder. Needs the extra: pip install 'nervure[demo]'"
+    )
+    add = parser.add_argument
+    add("--task", choices=("digits",), default="digits", help="digits: scikit-learn's handwritten "
+        "digits, a dense network (default)")  # fmt: skip
+    add("--epochs", type=int, metavar="N")
+    add("--seed", type=int, default=0, metavar="N")
+    add("--output", type=Path, default=Path("nervure-demo"), metavar="FOLDER", help="default: "
+        "nervure-demo")  # fmt: skip
+    parser.set_defaults(run=_demo)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from nervure import demo
+
+    try:
+        demo.run(options.task, epochs=options.epochs, seed=options.seed, output=options.output)
+    except demo.DemoError as error:
+        print(f"nervure demo: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Pictures of training, by matplotlib (``pip install 'nervure[plot]'``).
+
+Every function returns the matplotlib ``Figure`` and, given a path, writes it there; the ending of the
+name chooses the format. Nothing touches ``pyplot``: no display is needed and no figure stays behind.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["confusion_matrix", "learning_curves"]
+
+TRAINING, VALIDATION = "#4c78a8", "#f58518"
+StrPath = str | os.PathLike[str]
+
+
+def _figure(function: str, width: float, height: float) -> Figure:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ImportError(
+            f"[plot.{function}] needs matplotlib: pip install 'nervure[plot]'"
+        ) from None
+    return Figure(figsize=(width, height), dpi=150, layout="constrained")
+
+
+def _save(figure: Figure, path: StrPath | None) -> Figure:
+    if path is not None:
+        figure.savefig(path)
+    return figure
+
+
+# ---- learning curves -----------------------------------------------------------------------------
+
+
+def learning_curves(history: Any, path: StrPath | None = None) -> Figure:
+    """Loss and metrics over the epochs, training and validation in one panel.
+
+    Parameters
+    ----------
+    history
+        ``{name: one value per epoch}``, or an object that has such a mapping as ``history``; the
+        validation's values of ``name`` are called ``val_name``.
+    path
+        Where to write the picture.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to draw.
+    ImportError
+        Without matplotlib.
+    """
+    curves: Mapping[str, Sequence[float]] = getattr(history, "history", history)
+    curves = {name: values for name, values in curves.items() if len(values)}
+    names = list(dict.fromkeys(name.removeprefix("val_") for name in curves))
+    if not names:
+        raise ValueError("[plot.learning_curves] history must hold at least one value, got none")
+    figure = _figure("learning_curves", 4.6 * len(names), 3.4)
+    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+        _curve(axes, name, curves)
+    return _save(figure, path)
+
+
+def _curve(axes: Axes, name: str, curves: Mapping[str, Sequence[float]]) -> None:
+    shown = [
+        (label, colour, np.asarray(curves[key], dtype=np.float64))
+        for key, label, colour in [
+            (name, "training", TRAINING),
+            (f"val_{name}", "validation", VALIDATION),
+        ]
+        if key in curves
+    ]
+    for label, colour, values in shown:
+        epochs = np.arange(1, len(values) + 1)
+        axes.plot(epochs, values, color=colour, label=label, linewidth=1.6, solid_capstyle="round")
+    _mark_best(axes, name, *shown[-1])
+    positive = [values[values > 0] for _, _, values in shown]
+    smallest = min((v.min() for v in positive if v.size), default=1.0)
+    largest = max((v.max() for v in positive if v.size), default=1.0)
+    if "loss" in name and largest > 20 * smallest:
+        axes.set_yscale("log")
+    axes.set_title(name.replace("_", " "), fontsize=11, loc="left")
+    axes.set_xlabel("epoch")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.grid(color="0.92")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    if len(shown) > 1:
+        axes.legend(frameon=False)
+
+
+def _mark_best(axes: Axes, name: str, label: str, colour: str, values: Any) -> None:
+    """A dot and the value at the best epoch of the validation (of the training without one)."""
+    if not np.isfinite(values).any():
+        return
+    lower_is_better = any(word in name for word in ("loss", "error", "perplexity"))
+    best = int(np.nanargmin(values) if lower_is_better else np.nanargmax(values))
+    axes.plot(best + 1, values[best], "o", color=colour, markersize=4)
+    axes.annotate(
+        f"{values[best]:.4g}",
+        (best + 1, values[best]),
+        textcoords="offset points",
+        xytext=(0, -14 if not lower_is_better else 7),
+        ha="center",
+        fontsize=8,
+        color=colour,
+    )
+
+
+# ---- confusion matrix ----------------------------------------------------------------------------
+
+
+def confusion_matrix(
+    matrix: ArrayLike, labels: Sequence[object] | None = None, path: StrPath | None = None
+) -> Figure:
+    """Counts as numbers, the share of each true class as colour: hits blue, mistakes red.
+
+    Parameters
+    ----------
+    matrix
+        ``(C, C)`` counts; rows are the truth (:class:`nervure.metrics.ConfusionMatrix`).
+    labels
+        Names of the classes. Default: 0, 1, 2, ...
+    path
+        Where to write the picture.
+
+    Raises
+    ------
+    ValueError
+        For a matrix that is not square, or another number of labels.
+    ImportError
+        Without matplotlib.
+    """
+    counts = np.asarray(matrix)
+    if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or not counts.size:
+        raise ValueError(f"[plot.confusion_matrix] matrix must be (C, C), got {counts.shape}")
+    names = [str(label) for label in (range(len(counts)) if labels is None else labels)]
+    if len(names) != len(counts):
+        raise ValueError(
+            f"[plot.confusion_matrix] labels must name {len(counts)} classes, got {len(names)}"
+        )
+    size = 2.2 + 0.42 * len(names)
+    figure = _figure("confusion_matrix", size, size)
+    axes = figure.subplots()
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    hits = np.eye(len(counts), dtype=bool)
+    for shown, colours in ((hits, "Blues"), (~hits, "Reds")):
+        # mistakes are rare: without the root they would all look white
+        values = share if shown is hits else np.sqrt(share)
+        axes.imshow(np.where(shown, values, np.nan), cmap=colours, vmin=0, vmax=1.2)
+    for i, j in np.argwhere(counts > 0):
+        dark = (share if i == j else np.sqrt(share))[i, j] > 0.7
+        colour = "white" if dark else "0.15"
+        axes.text(j, i, f"{counts[i, j]}", ha="center", va="center", fontsize=8, color=colour)
+    axes.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) > 3 else 0)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    accuracy = np.trace(counts) / max(counts.sum(), 1)
+    axes.set_title(f"{100 * accuracy:.2f} % of {counts.sum()} right", fontsize=10, loc="left")
+    axes.set_xticks(np.arange(len(names) + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(len(names) + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color="0.9", linewidth=0.8)
+    axes.tick_params(which="both", length=0)
+    axes.spines[:].set_visible(False)
+    return _save(figure, path)
