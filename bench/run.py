@@ -10,7 +10,6 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -135,7 +134,7 @@ def _run_here(options: Options, rows: list[Row]) -> Run:
         if "numpy" in options.against and not threads.blas:
             unlimited = ("numpy",)
             found.notes.append(
-                "* NumPy's BLAS runs on as many threads as it likes: install threadpoolctl to set it"
+                "* NumPy's BLAS takes as many threads as it likes: threadpoolctl is not installed"
             )
         table = Table(list(options.against), colours, unlimited)
         for line in header(found):
@@ -224,5 +223,3 @@ def time_row(
     except Exception as error:  # one broken row must not end the run, but it must be seen
         raise RowFailed(f"{type(error).__name__}: {error}") from error
     return result_of(row, threads, contest, timings, peak)
-
-
