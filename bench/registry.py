@@ -125,7 +125,7 @@ def as_arrays(result: Any) -> list[NDArray[Any]]:
     if isinstance(result, tuple | list):
         return [array for item in result for array in as_arrays(item)]
     if hasattr(result, "detach"):
-        result = result.detach()
+        result = result.detach().numpy()
     return [np.array(result, dtype=np.float64)]
 
 

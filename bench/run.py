@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -45,7 +46,10 @@ class BenchError(Exception):
 def run(options: Options) -> int:
     """Run, print and write; the number of rows that failed."""
     options = _complete(options)
-    rows = registry.select(options.suite, options.filter, options.quick)
+    try:
+        rows = registry.select(options.suite, options.filter, options.quick)
+    except re.error as error:
+        raise BenchError(f"--filter is no regular expression: {error}") from error
     if not rows:
         raise BenchError("no row has a name that matches --filter")
     if options.plot:
