@@ -11,9 +11,9 @@ namespace nervure::kernels {
 enum class Binary : int { add, sub, mul, div, pow, maximum, minimum };
 
 /// y[i] = a[i] op b[i]; y may be a or b. maximum and minimum give NaN when either is NaN.
-NV_KERNEL(binary_flat, Binary op, const float* a, const float* b, float* y, std::int64_t n)
+NV_KERNEL(binary_flat, Binary op, const float* a, const float* b, float* y, std::int64_t n);
 /// The same over loops; y must not overlap the inputs unless their loops are dense.
-NV_KERNEL(binary_forward, Binary op, const float* a, const float* b, float* y, const Loops& loops)
+NV_KERNEL(binary_forward, Binary op, const float* a, const float* b, float* y, const Loops& loops);
 
 enum class Ternary : int {
   div_backward,            // (dy, y, b): gradient of b in y = a / b
@@ -23,6 +23,6 @@ enum class Ternary : int {
   minimum_backward         // the same
 };
 /// y = op(a, b, c) over loops.
-NV_KERNEL(ternary_forward, Ternary op, const float* a, const float* b, const float* c, float* y, const Loops& loops)
+NV_KERNEL(ternary_forward, Ternary op, const float* a, const float* b, const float* c, float* y, const Loops& loops);
 
 }  // namespace nervure::kernels

@@ -14,7 +14,7 @@ enum class Unary : int {
 
 /// y[i] = op(x[i]); y may be x. Parameters p, q: clip and hardtanh low, high; leaky_relu slope; elu alpha; softplus
 /// beta, threshold. NaN stays NaN.
-NV_KERNEL(unary_forward, Unary op, const float* x, float* y, std::int64_t n, float p, float q)
+NV_KERNEL(unary_forward, Unary op, const float* x, float* y, std::int64_t n, float p, float q);
 
 /// Whether unary_backward() wants the output of the op rather than its input.
 constexpr bool saves_output(Unary op, float p) {
@@ -31,6 +31,6 @@ constexpr bool saves_output(Unary op, float p) {
 }
 
 /// dx[i] = dy[i] * op'(.), from x or y as saves_output() says (neg ignores it); dx may be dy or saved.
-NV_KERNEL(unary_backward, Unary op, const float* dy, const float* saved, float* dx, std::int64_t n, float p, float q)
+NV_KERNEL(unary_backward, Unary op, const float* dy, const float* saved, float* dx, std::int64_t n, float p, float q);
 
 }  // namespace nervure::kernels
