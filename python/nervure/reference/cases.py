@@ -131,11 +131,12 @@ def booleans(*shape: int) -> Draw:
 
 
 def distribution(*shape: int) -> Draw:
-    """Positive numbers that add up to 1 along dimension 1."""
+    """Positive numbers that add up to 1 along the dimension of classes."""
 
     def draw(rng: Rng) -> Array:
         x = rng.uniform(0.1, 1.0, shape)
-        return np.asarray(x / x.sum(axis=1, keepdims=True), np.float32)
+        axis = 1 if len(shape) > 1 else 0
+        return np.asarray(x / x.sum(axis=axis, keepdims=True), np.float32)
 
     return draw
 
@@ -1253,7 +1254,8 @@ def _class_rows() -> list[Case]:
     shapes += [(1, 5), (17, 10), (4, 3, 5), (2, 3, 4, 5)]
 
     def row(op: str, shape: Shape, kind: str, weighted: bool, **kwargs: Any) -> Case:
-        n_classes, rest = shape[1], (shape[0], *shape[2:])
+        n_classes = shape[1] if len(shape) > 1 else shape[0]
+        rest = (shape[0], *shape[2:]) if len(shape) > 1 else ()
         x = normal(*shape) if op == "cross_entropy" else log_distribution(*shape)
         target = distribution(*shape) if kind == "probabilities" else integers(0, n_classes, *rest)
         weight = uniform(0.5, 2.0, n_classes) if weighted else None
@@ -1332,6 +1334,11 @@ def _class_rows() -> list[Case]:
                 torch=_torch_cross_entropy if op == "cross_entropy" else _torch_nll,
             )
         )
+    for op in ("cross_entropy", "nll_loss"):
+        for reduction in REDUCE:
+            rows.append(row(op, (7,), "classes", True, reduction=reduction))
+    options = {"label_smoothing": 0.2}
+    rows.append(row("cross_entropy", (7,), "classes", False, **options))
     rows.append(
         Case(
             "cross_entropy-spread",
