@@ -270,13 +270,6 @@ void bind_tensor(py::module_& m) {
       .value("bool", DType::boolean);
 
   TensorClass cls(m);
-  cls.def("__init__", [](const py::handle& self, const py::object& data, bool requires_grad) {
-    NV_CHECK_TYPE(is_tensor(self), "Tensor", "__init__ needs a Tensor");
-    const Tensor t = is_tensor(data) ? data.cast<Tensor>().detach() : tensor_from_object(data);
-    if (requires_grad) t.set_requires_grad(true);
-    tensor_of(self) = t;
-  }, py::arg("data"), py::arg("requires_grad") = false);
-
   bind_properties(cls);
   bind_arithmetic(cls);
   bind_unary_methods(cls);

@@ -208,6 +208,7 @@ void nadam_step(const std::vector<Tensor>& parameters, const std::vector<Tensor>
 double clip_grad_norm_(const std::vector<Tensor>& parameters, double max_norm, double norm_type,
                        bool error_if_nonfinite) {
   NV_CHECK(norm_type > 0, "clip_grad_norm_", "norm_type must be positive, got ", norm_type);
+  NV_CHECK(max_norm >= 0, "clip_grad_norm_", "max_norm must not be negative, got ", max_norm);
   const StepList list = collect_gradients("clip_grad_norm_", parameters);
   if (list.segments.count == 0) return 0.0;
   const Ref<Storage> result = Storage::allocate(sizeof(double));
@@ -216,8 +217,8 @@ double clip_grad_norm_(const std::vector<Tensor>& parameters, double max_norm, d
   core::launch(work, [table = list.table, segments = list.segments, result, norm, norm_type] {
     kernels::gradient_norm(segments, norm_type, norm);
   });
-  NV_CHECK_AS(core::StateError, !error_if_nonfinite || std::isfinite(*norm), "clip_grad_norm_",
-              "the norm of the gradients is ", *norm, ": they cannot be clipped");
+  NV_CHECK(!error_if_nonfinite || std::isfinite(*norm), "clip_grad_norm_", "the norm of the gradients is ", *norm,
+           ": they cannot be clipped");
   core::launch(work, [table = list.table, segments = list.segments, result, norm, max_norm] {
     kernels::clip_by_norm(segments, max_norm, norm);
   });
@@ -225,6 +226,7 @@ double clip_grad_norm_(const std::vector<Tensor>& parameters, double max_norm, d
 }
 
 void clip_grad_value_(const std::vector<Tensor>& parameters, double clip_value) {
+  NV_CHECK(clip_value >= 0, "clip_grad_value_", "clip_value must not be negative, got ", clip_value);
   const StepList list = collect_gradients("clip_grad_value_", parameters);
   if (list.segments.count == 0) return;
   core::launch(2 * list.segments.total, [table = list.table, segments = list.segments, limit = f32(clip_value)] {
