@@ -42,7 +42,9 @@ def draw(run: Run, path: Path) -> None:
             axes.axvline(1, color="0.2", linewidth=0.8)
             axes.margins(x=0.18)
             axes.set_title(f"{threads} thread{'s' if threads > 1 else ''}")
-            axes.set_xlabel("time of the peer / time of Nervure (log); right of 1: Nervure is faster")
+            axes.set_xlabel(
+                "time of the peer / time of Nervure (log); right of 1: Nervure is faster"
+            )
             axes.xaxis.set_major_formatter("{x:g}")
             axes.grid(axis="x", color="0.9")
             axes.set_axisbelow(True)

@@ -126,7 +126,7 @@ class Table:
         title = f"{group}, {threads} thread{'s' if threads > 1 else ''}"
         cells = f"{'time':>8} {'±':>5} {'rate':>13} {'of peak':>8}"
         mark = {peer: "*" if peer in self.unlimited and threads > 0 else "" for peer in self.peers}
-        cells += "".join(f"{'× ' + peer + mark[peer]:>10}" for peer in self.peers)
+        cells += "".join(f"{'x ' + peer + mark[peer]:>10}" for peer in self.peers)
         return self._colour("1", f"{title:<{NAME_WIDTH}} {cells}")
 
     def line(self, result: Result) -> str:
@@ -184,7 +184,7 @@ def header(run: Run) -> list[str]:
         f"{machine['cpu']}, {machine['cores']} cores, {machine['isa']}",
         f"{versions}, Python {machine['python']}{commit}",
         "time: median of interleaved rounds, all called from Python; ±: middle half of the rounds;",
-        "× peer: its time / ours, above 1 we are faster; of peak: of the FMA or memory peak below",
+        "x peer: its time / ours, above 1 we are faster; of peak: of the FMA or memory peak below",
         *run.notes,
     ]
 

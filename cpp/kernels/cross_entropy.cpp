@@ -75,8 +75,9 @@ void hard_targets(CrossEntropyShape shape, const float* x, const std::int64_t* t
     }
     const float weight = options.weight ? options.weight[t] : 1.0f;
     const float at_target = x[i * n + t];
-    const Exponentials e = scaled_softmax<kGradient>(x + i * n, n, weight * scale, dx_row);
-    if (kGradient) dx_row[t] -= weight * scale;
+    const float factor = weight * scale;
+    const Exponentials e = scaled_softmax<kGradient>(x + i * n, n, factor, dx_row);
+    if (kGradient) dx_row[t] -= factor;
     terms.sum[k] = e.sum;
     terms.mass[k] = weight;
     terms.dot[k] = weight * (at_target - e.max);

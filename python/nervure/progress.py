@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A live progress bar: by rich where it is installed, plain otherwise, nothing without a terminal."""
+"""A live progress bar: rich's where that is installed, else plain; nothing without a terminal."""
 
 from __future__ import annotations
 
@@ -129,9 +129,7 @@ class _Rich:
         self._progress.start()
 
     def show(self, completed: int, description: str, text: str) -> None:
-        self._progress.update(
-            self._task, completed=completed, description=description, text=text
-        )
+        self._progress.update(self._task, completed=completed, description=description, text=text)
 
     def print(self, line: str) -> None:
         from rich.text import Text
