@@ -47,8 +47,6 @@ __attribute__((weak)) Tensor index_select(const Tensor& x, std::int64_t dim, con
 __attribute__((weak)) Tensor take_rows(const Tensor& x, const Tensor& indices) { throw core::StateError("[take_rows] pending"); }
 __attribute__((weak)) Tensor masked_select(const Tensor& x, const Tensor& mask) { throw core::StateError("[masked_select] pending"); }
 __attribute__((weak)) Tensor gather(const Tensor& x, std::int64_t dim, const Tensor& indices) { throw core::StateError("[gather] pending"); }
-__attribute__((weak)) Tensor matmul(const Tensor& a, const Tensor& b) { throw core::StateError("[matmul] pending"); }
-__attribute__((weak)) Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, const std::string& activation) { throw core::StateError("[linear] pending"); }
 __attribute__((weak)) Tensor softmax(const Tensor& x, std::int64_t dim) { throw core::StateError("[softmax] pending"); }
 __attribute__((weak)) Tensor log_softmax(const Tensor& x, std::int64_t dim) { throw core::StateError("[log_softmax] pending"); }
 __attribute__((weak)) Tensor cross_entropy(const Tensor& input, const Tensor& target, const Tensor& weight, std::int64_t ignore_index, double label_smoothing, const std::string& reduction) { throw core::StateError("[cross_entropy] pending"); }
@@ -211,3 +209,36 @@ W Tensor softplus(const Tensor& x, double b, double t) { return un("softplus", x
 W Tensor hardtanh(const Tensor& x, double l, double h) { return un("hardtanh", x, [=](double v) { return std::min(h, std::max(l, v)); }, [=](double v) { return v > l && v < h ? 1.0 : 0.0; }); }
 W Tensor clip(const Tensor& x, std::optional<double> l, std::optional<double> h) { return un("clip", x, [=](double v) { if (l && v < *l) v = *l; if (h && v > *h) v = *h; return v; }, [=](double v) { return (!l || v >= *l) && (!h || v <= *h) ? 1.0 : 0.0; }); }
 }  // namespace nervure::ops
+
+// ---- temporary products ----
+#include "core/launch.h"
+#include "kernels/gemm.h"
+namespace nervure::ops {
+namespace {
+Tensor mm(const Tensor& a, const Tensor& b, bool ta, bool tb) {
+  Tensor A = row_major(a), B = row_major(b);
+  std::int64_t M = A.size(ta ? 1 : 0), K = A.size(ta ? 0 : 1), N = B.size(tb ? 0 : 1);
+  Tensor C = Tensor::empty({M, N});
+  kernels::Gemm g{.M = M, .N = N, .K = K, .a = A.f32(), .lda = A.size(1), .a_transposed = ta, .b = B.f32(), .ldb = B.size(1), .b_transposed = tb, .c = C.f32_out(), .ldc = N};
+  core::launch(M * N * K, [=] { kernels::gemm(g); });
+  return C;
+}
+}
+W Tensor matmul(const Tensor& a, const Tensor& b) {
+  NV_CHECK(a.rank() == 2 && b.rank() == 2 && a.size(1) == b.size(0), "matmul", "shapes ", a.shape(), " and ", b.shape());
+  Tensor y = mm(a, b, false, false);
+  if (core::needs_grad(a, b)) core::record("matmul", y, {a, b}, [a, b](core::Gradients& g) {
+    if (g.wants(0)) g.set(0, mm(g.dy(), b, false, true));
+    if (g.wants(1)) g.set(1, mm(a, g.dy(), true, false));
+  });
+  return y;
+}
+W Tensor linear(const Tensor& x, const Tensor& w, const Tensor& b, const std::string& act) {
+  NV_CHECK(w.rank() == 2 && x.rank() >= 1 && x.size(x.rank() - 1) == w.size(1), "linear", "weight must be (out, in), got ", w.shape(), " for input ", x.shape());
+  Dims s = x.shape().to_vector(); s.back() = w.size(0);
+  Tensor y = reshape(matmul(reshape(x, {-1, w.size(1)}), transpose(w, 0, 1)), s);
+  if (b) y = add(y, b);
+  if (act == "relu") y = relu(y);
+  return y;
+}
+}
