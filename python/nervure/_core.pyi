@@ -495,6 +495,78 @@ def clip_grad_norm_(
 ) -> float: ...
 def clip_grad_value_(parameters: Sequence[Tensor], clip_value: float) -> None: ...
 
+# ---- optim.cpp -----------------------------------------------------------------------------------
+
+def clear_gradients(parameters: list[Tensor]) -> None: ...
+
+class UpdateList:
+    def __init__(
+        self,
+        parameters: Sequence[Tensor],
+        states: Sequence[Sequence[Tensor]],
+        idle: Sequence[Tensor],
+    ) -> None: ...
+    def is_current(self) -> bool: ...
+    def sgd_step(
+        self,
+        lr: float,
+        momentum: float,
+        dampening: float,
+        weight_decay: float,
+        l1: float,
+        nesterov: bool,
+        maximize: bool,
+        first_step: bool,
+    ) -> None: ...
+    def rmsprop_step(
+        self,
+        lr: float,
+        alpha: float,
+        eps: float,
+        weight_decay: float,
+        momentum: float,
+        l1: float,
+        centered: bool,
+        maximize: bool,
+    ) -> None: ...
+    def adagrad_step(
+        self,
+        lr: float,
+        lr_decay: float,
+        weight_decay: float,
+        eps: float,
+        l1: float,
+        maximize: bool,
+        step: int,
+    ) -> None: ...
+    def adam_step(
+        self,
+        lr: float,
+        beta1: float,
+        beta2: float,
+        eps: float,
+        weight_decay: float,
+        l1: float,
+        decoupled_weight_decay: bool,
+        amsgrad: bool,
+        maximize: bool,
+        step: int,
+    ) -> None: ...
+    def nadam_step(
+        self,
+        lr: float,
+        beta1: float,
+        beta2: float,
+        eps: float,
+        weight_decay: float,
+        momentum_decay: float,
+        l1: float,
+        decoupled_weight_decay: bool,
+        maximize: bool,
+        step: int,
+        mu_product: float,
+    ) -> None: ...
+
 # ---- bench.cpp: what `nervure bench` measures the machine with --------------------------------------
 
 def fma_peak(iterations: int, chunks: int, factor: float = 0.5) -> int: ...
