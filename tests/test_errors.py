@@ -333,6 +333,8 @@ OPTIM: list[Row] = [
     ),
     ("clip_grad_norm_", ValueError, lambda: _core.clip_grad_norm_([parameter(2)], 1.0, 0.0)),
     ("clip_grad_norm_", ValueError, lambda: _core.clip_grad_norm_([parameter(2)], 1.0, -2.0)),
+    ("clip_grad_norm_", ValueError, lambda: _core.clip_grad_norm_([parameter(2)], -1.0)),
+    ("clip_grad_value_", ValueError, lambda: _core.clip_grad_value_([parameter(2)], -1.0)),
 ]
 
 ROWS: list[Row] = [
