@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from nervure import nn as nn
     from nervure import reference as reference
     from nervure._config import show_config as show_config
+    from nervure._gradcheck import gradcheck as gradcheck
     from nervure.function import Function as Function
     from nervure.serialize import FormatError as FormatError
     from nervure.serialize import load as load
@@ -68,6 +69,7 @@ bool = dtype.bool
 _LAZY = {
     "show_config": "nervure._config",
     "Function": "nervure.function",
+    "gradcheck": "nervure._gradcheck",
     "FormatError": "nervure.serialize",
     "load": "nervure.serialize",
     "load_metadata": "nervure.serialize",
@@ -105,6 +107,7 @@ __all__ = [
     "full",
     "full_like",
     "get_num_threads",
+    "gradcheck",
     "int64",
     "is_grad_enabled",
     "load",
