@@ -50,6 +50,8 @@ from nervure._load import _core as _core  # first: it sets up the threads
 if TYPE_CHECKING:
     from nervure import metrics as metrics
     from nervure import nn as nn
+    from nervure import optim as optim
+    from nervure import plot as plot
     from nervure import reference as reference
     from nervure._config import show_config as show_config
     from nervure._gradcheck import gradcheck as gradcheck
@@ -71,11 +73,12 @@ _LAZY = {
     "Function": "nervure.function",
     "gradcheck": "nervure._gradcheck",
     "FormatError": "nervure.serialize",
+    "gradcheck": "nervure._gradcheck",
     "load": "nervure.serialize",
     "load_metadata": "nervure.serialize",
     "save": "nervure.serialize",
 }
-_SUBMODULES = frozenset({"metrics", "nn", "reference", "serialize"})
+_SUBMODULES = frozenset({"metrics", "nn", "optim", "plot", "reference", "serialize"})
 
 
 def __getattr__(name: str) -> _Any:
@@ -122,6 +125,8 @@ __all__ = [
     "no_grad",
     "ones",
     "ones_like",
+    "optim",
+    "plot",
     "rand",
     "rand_like",
     "randint",
