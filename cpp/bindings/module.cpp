@@ -42,5 +42,6 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   bindings::bind_ops(m);
   bindings::bind_update_list(m);
   bindings::bind_function(m);
+  bindings::bind_kernels(m);
   bindings::bind_bench(m);
 }
