@@ -100,7 +100,6 @@ __all__ = [
     "Function",
     "Tensor",
     "arange",
-    "bool",
     "cat",
     "dtype",
     "empty",
