@@ -286,8 +286,7 @@ void bind_tensor(py::module_& m) {
       t = ops::clone(data.cast<Tensor>().detach());
       if (dtype) t = ops::cast(t, *dtype);
     } else {
-      const py::array array = py::array::ensure(data);
-      if (!array) throw py::error_already_set();
+      const py::array array(data);
       t = dtype ? tensor_from_array(array, *dtype) : tensor_from_array(array);
     }
     if (requires_grad) t.set_requires_grad(true);

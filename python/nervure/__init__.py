@@ -71,6 +71,7 @@ bool = dtype.bool
 _LAZY = {
     "show_config": "nervure._config",
     "Function": "nervure.function",
+    "gradcheck": "nervure._gradcheck",
     "FormatError": "nervure.serialize",
     "gradcheck": "nervure._gradcheck",
     "load": "nervure.serialize",
