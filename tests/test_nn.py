@@ -183,6 +183,9 @@ def test_values_that_are_refused(call: Callable[[], Any], message: str) -> None:
 
 
 def test_types_and_indices_that_are_refused() -> None:
+    for size in (2.5, "2", None):
+        with pytest.raises(TypeError, match="integer"):
+            nn.Linear(size, 2)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"\[Unflatten\] dim must be an int, got str"):
         nn.Unflatten("1", (2,))  # type: ignore[arg-type]
     with pytest.raises(IndexError, match="dim 2 is out of range"):

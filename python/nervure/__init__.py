@@ -101,7 +101,6 @@ __all__ = [
     "Function",
     "Tensor",
     "arange",
-    "bool",
     "cat",
     "dtype",
     "empty",
