@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Elementary functions of a vector of floats, correct at +-0, +-infinity and NaN. "ULP" is the largest error met against
-// float64 (tests/test_vmath.py); the figure in brackets, where there is one, is for processors without fused multiply-add.
-// Denormal results come out as zero, denormal arguments may count as zero: kernels run with denormals flushed.
+// Elementary functions of a vector of floats, correct at +-0, +-infinity and NaN. "ULP" is the largest error met
+// against float64 (tests/test_vmath.py); the figure in brackets, where there is one, is for processors without fused
+// multiply-add. Denormal results come out as zero, denormal arguments may count as zero: kernels run with denormals
+// flushed.
 //
 // Polynomial coefficients are minimax fits (Lawson's algorithm) of the relative error, rounded to float one after
 // another from the lowest degree up, each time refitting the rest.
@@ -23,8 +24,8 @@ typedef std::int32_t vhi __attribute__((vector_size(2 * kLanes)));
 constexpr float kInfinity = __builtin_inff();
 constexpr float kSmallestNormal = 0x1p-126f;
 
-/// The sum of terms[i] x^i, neighbours first (Estrin): a processor that waits for a chain of multiplications has room for
-/// fewer vectors at a time than one that waits for a tree.
+/// The sum of terms[i] x^i, neighbours first (Estrin): a processor that waits for a chain of multiplications has room
+/// for fewer vectors at a time than one that waits for a tree.
 template <int n>
 NV_INLINE vf sum_of_powers(const vf (&terms)[n], vf x) {
   if constexpr (n == 1) {
@@ -135,7 +136,8 @@ NV_INLINE vf tanh(vf x) {
 NV_INLINE vf erf(vf x) {
   const vf a = abs(x);
   const vf z = a * a;
-  const vf p = polynomial(z, 1.12837911f, 0.190406963f, 0.0527488254f, 0.00376563729f, 0.000284883659f, 2.05007382e-06f);
+  const vf p =
+      polynomial(z, 1.12837911f, 0.190406963f, 0.0527488254f, 0.00376563729f, 0.000284883659f, 2.05007382e-06f);
   const vf q = polynomial(z, 1.0f, 0.502076447f, 0.114109419f, 0.014969252f, 0.00116254261f, 3.80916572e-05f);
   const vf one = broadcast(1.0f);
   return copysign(select(a > 3.92f, one, min(one, a * p / q)), x);  // 1 - erf(3.92) < 2^-24
@@ -200,7 +202,8 @@ NV_INLINE vf cos(vf x) {
 NV_INLINE vh pow_half(vh m, vhi e, vh y) {
   const vd mantissa = __builtin_convertvector(m, vd);
   const vd s = (mantissa - 1.0) / (mantissa + 1.0), z = s * s;
-  const vd atanh = 1.0 + z * (1.0 / 3 + z * (1.0 / 5 + z * (1.0 / 7 + z * (1.0 / 9 + z * (1.0 / 11 + z * (1.0 / 13))))));
+  const vd atanh =
+      1.0 + z * (1.0 / 3 + z * (1.0 / 5 + z * (1.0 / 7 + z * (1.0 / 9 + z * (1.0 / 11 + z * (1.0 / 13))))));
   const vd log2 = __builtin_convertvector(e, vd) + s * atanh * 2.885390081777926815;  // 2 / ln 2
   vd t = __builtin_convertvector(y, vd) * log2;
   t = t > 200.0 ? vd{} + 200.0 : t;
