@@ -11,6 +11,9 @@ import importlib as _importlib
 from typing import TYPE_CHECKING
 from typing import Any as _Any
 
+from nervure._load import _core as _core  # before all others: it sets up the threads
+
+# isort: split
 from nervure._core import (
     Tensor,
     dtype,
@@ -45,7 +48,6 @@ from nervure._functions import (
     zeros_like,
 )
 from nervure._grad_mode import is_grad_enabled, no_grad
-from nervure._load import _core as _core  # first: it sets up the threads
 
 if TYPE_CHECKING:
     from nervure import kernels as kernels
