@@ -25,8 +25,8 @@ Layers = list[tuple[Floats, Floats]]
 CHECKED_STEPS = 5
 
 
-def _losses(step: Callable[[], Any]) -> list[float]:
-    return [float(step()) for _ in range(CHECKED_STEPS)]
+def _losses(step: Callable[[], Any]) -> list[Any]:
+    return [step() for _ in range(CHECKED_STEPS)]
 
 
 def initial_layers(sizes: Sequence[int]) -> Layers:

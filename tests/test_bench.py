@@ -311,7 +311,7 @@ def quickly(monkeypatch):
 def test_run_writes_and_prints(quickly, tmp_path, capsys):
     path = tmp_path / "results.json"
     options = bench.Options(
-        against=("numpy",), threads=(1, 2), filter=r"4x4|gemm NN 37", quick=True, json=path
+        against=("numpy",), threads=(1, 2), filter=r" 4x4|gemm NN 37", quick=True, json=path
     )
     before = nv.get_num_threads()
     assert bench.run(options) == 0

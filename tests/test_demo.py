@@ -68,13 +68,29 @@ def test_demo_splits_without_leaks():
     pytest.importorskip("sklearn")
     train, validation, test = demo.load_digits(0)
     assert [len(part.y) for part in (train, validation, test)] == [1221, 216, 360]
-    np.testing.assert_allclose(train.x.mean(axis=0), 0, atol=1e-5)
-    deviation = train.x.std(axis=0)
-    np.testing.assert_allclose(deviation[deviation > 0], 1, rtol=1e-4)
+    assert train.x.mean() == pytest.approx(0, abs=1e-5)
+    assert train.x.std() == pytest.approx(1, abs=1e-5)
+    assert train.x.min() == pytest.approx(train.blank)
     rows = [{row.tobytes() for row in part.x} for part in (train, validation, test)]
     assert not rows[0] & rows[1]
     assert not rows[0] & rows[2]
     assert not rows[1] & rows[2]
+
+
+def test_demo_varies_images():
+    rng = np.random.default_rng(0)
+    digits = np.arange(200)
+    images = np.full((200, 8, 8), -1, np.float32)
+    images[:, 3, 4] = digits + 10
+    varied = demo.vary(demo.Split(images.reshape(200, 64), digits, -1.0), rng)
+    assert sorted(varied.y) == digits.tolist()
+    place = varied.x.argmax(axis=1)
+    np.testing.assert_allclose(varied.x[np.arange(200), place], varied.y + 10, atol=1.5)
+    assert set(place // 8) == {2, 3, 4}
+    assert set(place % 8) == {3, 4, 5}
+    blank = np.sort(varied.x, axis=1)[:, :-1]
+    assert blank.mean() == pytest.approx(-1, abs=0.02)
+    assert blank.std() == pytest.approx(demo.NOISE, abs=0.02)
 
 
 @pytest.mark.parametrize(

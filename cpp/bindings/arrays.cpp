@@ -82,9 +82,7 @@ Tensor tensor_from_array(const py::array& array) { return tensor_from_array(arra
 
 Tensor tensor_from_object(const py::handle& object) {
   if (is_tensor(object)) return object.cast<Tensor>();
-  const py::array array = py::array::ensure(object);
-  if (!array) throw py::error_already_set();
-  return tensor_from_array(array);
+  return tensor_from_array(py::array(py::reinterpret_borrow<py::object>(object)));
 }
 
 py::array array_view(const Tensor& tensor) {

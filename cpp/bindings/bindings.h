@@ -84,7 +84,11 @@ struct type_caster<nervure::bindings::IntList> {
     if (PyBool_Check(item.ptr()) || !PyIndex_Check(item.ptr())) return false;
     const auto integer = reinterpret_steal<object>(PyNumber_Index(item.ptr()));
     const std::int64_t number = integer ? PyLong_AsLongLong(integer.ptr()) : -1;
-    if (PyErr_Occurred()) throw error_already_set();
+    if (PyErr_Occurred()) {
+      if (!PyErr_ExceptionMatches(PyExc_OverflowError)) throw error_already_set();
+      PyErr_Clear();  // beyond 64 bits: no such argument
+      return false;
+    }
     value.values.push_back(number);
     return true;
   }

@@ -22,6 +22,8 @@ void translate_exceptions() {
       if (pointer) std::rethrow_exception(pointer);
     } catch (const core::TypeError& error) {
       py::set_error(PyExc_TypeError, error.what());
+    } catch (const py::cast_error&) {
+      py::set_error(PyExc_TypeError, "an argument has the wrong type, or is an integer beyond 64 bits");
     } catch (const core::Interrupted&) {
       if (!PyErr_Occurred()) py::set_error(PyExc_KeyboardInterrupt, "");
     }
@@ -42,5 +44,6 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   bindings::bind_ops(m);
   bindings::bind_update_list(m);
   bindings::bind_function(m);
+  bindings::bind_kernels(m);
   bindings::bind_bench(m);
 }

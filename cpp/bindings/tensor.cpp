@@ -180,8 +180,8 @@ void bind_gradient_methods(TensorClass& cls) {
                      x.set_grad(grad->detach());
                    });
   cls.def_property("requires_grad", &Tensor::requires_grad, &Tensor::set_requires_grad);
-  cls.def("requires_grad_", [](const Tensor& x, bool value) {
-    x.set_requires_grad(value);
+  cls.def("requires_grad_", [](const Self& x, bool value) {
+    x.tensor().set_requires_grad(value);
     return x;
   }, py::arg("requires_grad") = true);
   cls.def_property_readonly("is_leaf", &Tensor::is_leaf);
@@ -189,19 +189,19 @@ void bind_gradient_methods(TensorClass& cls) {
 
 void bind_in_place_methods(TensorClass& cls) {
   const auto def = [&](const char* name, auto function, auto... args) { cls.def(name, function, args...); };
-  def("copy_", [](const Tensor& x, const py::object& source) { ops::copy_(x, tensor_from_object(source)); return x; },
+  def("copy_", [](const Self& x, const py::object& source) { ops::copy_(x.tensor(), tensor_from_object(source)); return x; },
       py::arg("source"));
-  def("fill_", [](const Tensor& x, double value) { ops::fill_(x, value); return x; }, py::arg("value"));
-  def("zero_", [](const Tensor& x) { ops::fill_(x, 0.0); return x; });
-  def("uniform_", [](const Tensor& x, double low, double high) { ops::uniform_(x, low, high); return x; },
+  def("fill_", [](const Self& x, double value) { ops::fill_(x.tensor(), value); return x; }, py::arg("value"));
+  def("zero_", [](const Self& x) { ops::fill_(x.tensor(), 0.0); return x; });
+  def("uniform_", [](const Self& x, double low, double high) { ops::uniform_(x.tensor(), low, high); return x; },
       py::arg("low") = 0.0, py::arg("high") = 1.0);
-  def("normal_", [](const Tensor& x, double mean, double std) { ops::normal_(x, mean, std); return x; },
+  def("normal_", [](const Self& x, double mean, double std) { ops::normal_(x.tensor(), mean, std); return x; },
       py::arg("mean") = 0.0, py::arg("std") = 1.0);
-  def("trunc_normal_", [](const Tensor& x, double mean, double std, double a, double b) {
-    ops::trunc_normal_(x, mean, std, a, b);
+  def("trunc_normal_", [](const Self& x, double mean, double std, double a, double b) {
+    ops::trunc_normal_(x.tensor(), mean, std, a, b);
     return x;
   }, py::arg("mean") = 0.0, py::arg("std") = 1.0, py::arg("a") = -2.0, py::arg("b") = 2.0);
-  def("bernoulli_", [](const Tensor& x, double p) { ops::bernoulli_(x, p); return x; }, py::arg("p") = 0.5);
+  def("bernoulli_", [](const Self& x, double p) { ops::bernoulli_(x.tensor(), p); return x; }, py::arg("p") = 0.5);
 }
 
 void bind_properties(TensorClass& cls) {
@@ -286,8 +286,7 @@ void bind_tensor(py::module_& m) {
       t = ops::clone(data.cast<Tensor>().detach());
       if (dtype) t = ops::cast(t, *dtype);
     } else {
-      const py::array array = py::array::ensure(data);
-      if (!array) throw py::error_already_set();
+      const py::array array(data);
       t = dtype ? tensor_from_array(array, *dtype) : tensor_from_array(array);
     }
     if (requires_grad) t.set_requires_grad(true);

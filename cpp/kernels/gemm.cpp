@@ -143,8 +143,7 @@ void split_depth(const Gemm& g) {
     for (std::int64_t i = 0; i < plan.chunks; ++i) run_chunk(part, plan, i);
   });
   for (std::int64_t p = 1; p < parts; ++p)
-    for (std::int64_t i = 0; i < size; i += kLanes)
-      store(sums + i, load(sums + i) + load(sums + p * size + i));
+    for (std::int64_t i = 0; i < size; i += kLanes) store(sums + i, load(sums + i) + load(sums + p * size + i));
   finish_rows(g, {0, g.M}, {0, g.N}, sums, g.N);
 }
 

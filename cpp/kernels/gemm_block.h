@@ -16,10 +16,10 @@ struct Range {
 
 /// How a rectangle is worked through. All choices come from the shape of the product.
 struct Blocking {
-  std::int64_t depth;  // of one pass over K
-  bool pack_a;         // copy transposed A into micro-panels
-  bool pack_b;         // copy (and transpose) B into panels first; needed when B is transposed
-  bool panels_outside; // B panel by panel, each under all rows; otherwise row tile by row tile under all panels
+  std::int64_t depth;   // of one pass over K
+  bool pack_a;          // copy transposed A into micro-panels
+  bool pack_b;          // copy (and transpose) B into panels first; needed when B is transposed
+  bool panels_outside;  // B panel by panel, each under all rows; otherwise row tile by row tile under all panels
 };
 
 /// Columns [begin, end) of C are cut into panels of at most two widths: `wide` ones come last.

@@ -29,6 +29,17 @@ void pack_transposed(const float* b, std::int64_t ldb, std::int64_t K, std::int6
   }
 }
 
+NV_INLINE void copy_few(const float* from, int count, float* to) {
+  if (count == 8) {
+    std::memcpy(to, from, 32);
+  } else if (count >= 4) {  // two halves that may overlap
+    std::memcpy(to, from, 16);
+    std::memmove(to + count - 4, from + count - 4, 16);
+  } else {
+    for (int i = 0; i < count; ++i) to[i] = from[i];
+  }
+}
+
 }  // namespace
 
 void pack_b_panel(const float* b, std::int64_t ldb, bool transposed, std::int64_t K, std::int64_t columns, int vectors,
@@ -40,9 +51,10 @@ void pack_b_panel(const float* b, std::int64_t ldb, bool transposed, std::int64_
 }
 
 void pack_a_columns(const float* a, std::int64_t lda, std::int64_t K, std::int64_t panels, int rows, float* packed) {
-  for (std::int64_t p = 0; p < K; ++p)
-    for (std::int64_t t = 0; t < panels; ++t)
-      for (int i = 0; i < rows; ++i) packed[(t * K + p) * rows + i] = a[p * lda + t * rows + i];
+  const std::int64_t step = K * rows;  // from a micro-panel to the next
+  for (std::int64_t p = 0; p < K; ++p, a += lda, packed += rows) {
+    for (std::int64_t t = 0; t < panels; ++t) copy_few(a + t * rows, rows, packed + t * step);
+  }
 }
 
 }  // namespace nervure::kernels::NV_ISA

@@ -20,9 +20,9 @@ enum class TileA : int {
 struct TileOutput {
   float* c;
   std::int64_t ldc;
-  std::int64_t last;        // columns in the last vector, 1 .. kLanes; only masked tiles look at it
-  const float* column_bias; // of the tile's first column, or null; as many floats as the tile has columns
-  const float* row_bias;    // of the tile's first row, or null
+  std::int64_t last;         // columns in the last vector, 1 .. kLanes; only masked tiles look at it
+  const float* column_bias;  // of the tile's first column, or null; as many floats as the tile has columns
+  const float* row_bias;     // of the tile's first row, or null
   bool accumulate;
   bool relu;
 };

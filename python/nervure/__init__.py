@@ -50,8 +50,11 @@ from nervure._load import _core as _core  # first: it sets up the threads
 if TYPE_CHECKING:
     from nervure import metrics as metrics
     from nervure import nn as nn
+    from nervure import optim as optim
+    from nervure import plot as plot
     from nervure import reference as reference
     from nervure._config import show_config as show_config
+    from nervure._gradcheck import gradcheck as gradcheck
     from nervure.function import Function as Function
     from nervure.serialize import FormatError as FormatError
     from nervure.serialize import load as load
@@ -68,12 +71,14 @@ bool = dtype.bool
 _LAZY = {
     "show_config": "nervure._config",
     "Function": "nervure.function",
+    "gradcheck": "nervure._gradcheck",
     "FormatError": "nervure.serialize",
+    "gradcheck": "nervure._gradcheck",
     "load": "nervure.serialize",
     "load_metadata": "nervure.serialize",
     "save": "nervure.serialize",
 }
-_SUBMODULES = frozenset({"metrics", "nn", "reference", "serialize"})
+_SUBMODULES = frozenset({"metrics", "nn", "optim", "plot", "reference", "serialize"})
 
 
 def __getattr__(name: str) -> _Any:
@@ -96,7 +101,6 @@ __all__ = [
     "Function",
     "Tensor",
     "arange",
-    "bool",
     "cat",
     "dtype",
     "empty",
@@ -105,6 +109,7 @@ __all__ = [
     "full",
     "full_like",
     "get_num_threads",
+    "gradcheck",
     "int64",
     "is_grad_enabled",
     "load",
@@ -119,6 +124,8 @@ __all__ = [
     "no_grad",
     "ones",
     "ones_like",
+    "optim",
+    "plot",
     "rand",
     "rand_like",
     "randint",

@@ -88,10 +88,11 @@ def run(
 
 @dataclass(frozen=True)
 class Split:
-    """Images as rows of standardised pixels, and their digits."""
+    """Images as rows of 64 standardised pixels, their digits, and the value of white paper."""
 
     x: Images
     y: Labels
+    blank: float
 
     def tensors(self) -> tuple[nv.Tensor, nv.Tensor]:
         return nv.tensor(self.x), nv.tensor(self.y)
@@ -100,8 +101,8 @@ class Split:
 def load_digits(seed: int) -> tuple[Split, Split, Split]:
     """Give training, validation and test data: 68, 12 and 20 % of each digit.
 
-    Mean and deviation of each pixel come from the training data alone: the network must not know
-    anything of the others.
+    The mean and the deviation that pixels are standardised with come from the training data alone:
+    the network must not know anything of the others.
     """
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
@@ -111,11 +112,11 @@ def load_digits(seed: int) -> tuple[Split, Split, Split]:
     train, validation = _pairs(
         train_test_split(*rest, test_size=0.15, stratify=rest[1], random_state=seed)
     )
-    mean, deviation = train[0].mean(axis=0), train[0].std(axis=0)
-    deviation[deviation == 0] = 1  # pixels at the border are 0 in every image
+    mean, deviation = train[0].mean(), train[0].std()
 
     def standardised(images: Any, digits: Any) -> Split:
-        return Split(((images - mean) / deviation).astype(np.float32), digits.astype(np.int64))
+        pixels = ((images - mean) / deviation).astype(np.float32)
+        return Split(pixels, digits.astype(np.int64), float(-mean / deviation))
 
     return standardised(*train), standardised(*validation), standardised(*test)
 
@@ -129,7 +130,19 @@ SIZES = (64, 256, 128, 10)
 BATCH = 32
 EPOCHS = 60
 LEARNING_RATE = 2e-3
-NOISE = 0.5  # standard deviations of a pixel; added to each image anew in each epoch
+NOISE = 0.3  # standard deviations of all pixels
+
+
+def vary(data: Split, rng: np.random.Generator) -> Split:
+    """Shuffle; move half of the images a pixel up or down, half left or right; add noise."""
+    order = rng.permutation(len(data.y))
+    images = data.x[order].reshape(-1, 8, 8)
+    padded = np.pad(images, ((0, 0), (1, 1), (1, 1)), constant_values=data.blank)
+    first = rng.choice([0, 1, 1, 2], (2, len(order), 1, 1))  # of the 8 rows and columns to keep
+    rows, columns = first[0] + np.arange(8)[:, None], first[1] + np.arange(8)
+    moved = padded[np.arange(len(order))[:, None, None], rows, columns].reshape(-1, 64)
+    moved += np.float32(NOISE) * rng.standard_normal(moved.shape, np.float32)
+    return Split(moved, data.y[order], data.blank)
 
 
 def build_network() -> nn.Sequential:
@@ -154,7 +167,7 @@ def evaluate(network: nn.Module, data: Split) -> tuple[float, float, Labels]:
 def train_network(
     network: nn.Module, train: Split, validation: Split, epochs: int, seed: int
 ) -> dict[str, list[float]]:
-    """Train with Adam, a cosine schedule and noisy images; gives the history."""
+    """Train with Adam, a cosine schedule and images varied anew in each epoch; give the history."""
     rng = np.random.default_rng(seed)
     optimizer = optim.Adam(network.parameters(), lr=LEARNING_RATE)
     schedule = optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs)
@@ -165,10 +178,8 @@ def train_network(
     with ProgressBar(epochs, "training") as bar:
         for epoch in range(1, epochs + 1):
             start = time.perf_counter()
-            order = rng.permutation(len(train.y))
-            noise = rng.standard_normal(train.x.shape, np.float32)
-            x, y = Split(train.x[order] + np.float32(NOISE) * noise, train.y[order]).tensors()
-            for i in range(0, len(order), BATCH):
+            x, y = vary(train, rng).tensors()
+            for i in range(0, len(train.y), BATCH):
                 optimizer.zero_grad()
                 loss = nn.functional.cross_entropy(network(x[i : i + BATCH]), y[i : i + BATCH])
                 loss.backward()
@@ -179,7 +190,7 @@ def train_network(
                 value, accuracy, _ = evaluate(network, data)
                 history[f"{prefix}loss"].append(value)
                 history[f"{prefix}accuracy"].append(accuracy)
-            speed = epoch * len(order) / seconds
+            speed = epoch * len(train.y) / seconds
             bar.update(
                 1,
                 description=f"epoch {epoch}/{epochs}",
