@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "bindings/bindings.h"
+#include "core/launch.h"
 #include "core/tape.h"
 
 namespace nervure::bindings {
@@ -168,8 +169,9 @@ void bind_numpy_methods(TensorClass& cls) {
 
 void bind_gradient_methods(TensorClass& cls) {
   cls.def("backward", [](const Tensor& y, const std::optional<Tensor>& gradient, bool retain_graph) {
+    const core::Unlocked unlocked(core::kUnlockWork + 1);  // always: nobody knows how long it will take
     core::backward(y, gradient.value_or(Tensor()), retain_graph);
-  }, py::arg("gradient") = py::none(), py::arg("retain_graph") = false, py::call_guard<py::gil_scoped_release>());
+  }, py::arg("gradient") = py::none(), py::arg("retain_graph") = false);
   cls.def("detach", &Tensor::detach);
   cls.def_property("grad", [](const Tensor& x) -> py::object { return py::cast(x.grad()); },
                    [](const Tensor& x, const std::optional<Tensor>& grad) {
