@@ -24,7 +24,10 @@ OPTIMISERS: list[tuple[str, dict[str, Any]]] = [
     ("RMSprop", {"lr": 0.01, "momentum": 0.8, "weight_decay": 0.1, "alpha": 0.9}),
     ("RMSprop", {"lr": 0.01, "centered": True, "momentum": 0.5, "eps": 1e-3, "maximize": True}),
     ("Adagrad", {"lr": 0.1}),
-    ("Adagrad", {"lr": 0.1, "lr_decay": 0.1, "initial_accumulator_value": 0.2, "weight_decay": 0.1}),
+    (
+        "Adagrad",
+        {"lr": 0.1, "lr_decay": 0.1, "initial_accumulator_value": 0.2, "weight_decay": 0.1},
+    ),
     ("Adagrad", {"lr": 0.1, "maximize": True}),
     ("Adam", {"lr": 0.01}),
     ("Adam", {"lr": 0.01, "betas": (0.8, 0.9), "eps": 1e-3, "weight_decay": 0.1, "maximize": True}),
@@ -71,7 +74,9 @@ class _Expected:
 
     def step(self, g: np.ndarray) -> None:
         self.done += 1
-        extra: dict[str, Any] = {"step": self.done} if self.name in ("adagrad", "adam", "nadam") else {}
+        extra: dict[str, Any] = (
+            {"step": self.done} if self.name in ("adagrad", "adam", "nadam") else {}
+        )
         if self.name == "sgd":
             extra["first_step"] = self.done == 1
         if self.name == "nadam":
@@ -210,7 +215,9 @@ def test_state_in_pytorch_layout() -> None:
     assert set(saved["state"]) == {0, 1}
     assert set(saved["state"][0]) == {"step", "exp_avg", "exp_avg_sq"}
     assert saved["state"][1]["step"] == 1
-    np.testing.assert_allclose(saved["state"][1]["exp_avg"].numpy(), 0.1 * q.grad.numpy(), rtol=1e-6)
+    np.testing.assert_allclose(
+        saved["state"][1]["exp_avg"].numpy(), 0.1 * q.grad.numpy(), rtol=1e-6
+    )
 
 
 def test_state_may_be_changed_between_steps() -> None:
@@ -290,7 +297,9 @@ def test_zero_grad_and_closure() -> None:
 
 
 @pytest.mark.parametrize("name", ["SGD", "RMSprop", "Adagrad", "Adam", "AdamW", "NAdam"])
-@pytest.mark.parametrize("bad", [{"lr": -1.0}, {"lr": float("nan")}, {"weight_decay": -0.1}, {"l1": -1.0}])
+@pytest.mark.parametrize(
+    "bad", [{"lr": -1.0}, {"lr": float("nan")}, {"weight_decay": -0.1}, {"l1": -1.0}]
+)
 def test_bad_options(name: str, bad: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=rf"^\[optim\] {next(iter(bad))} must be"):
         getattr(optim, name)(_parameters([np.ones(1, np.float32)]), **bad)
@@ -315,7 +324,10 @@ def test_bad_options(name: str, bad: dict[str, float]) -> None:
         (lambda p: optim.SGD([p]).load_state_dict({"state": {}, "param_groups": []}), ValueError),
         (
             lambda p: optim.SGD([p], momentum=0.9).load_state_dict(
-                {"state": {0: {"momentum_buffer": _core.rand((9,))}}, "param_groups": [{"params": [0]}]}
+                {
+                    "state": {0: {"momentum_buffer": _core.rand((9,))}},
+                    "param_groups": [{"params": [0]}],
+                }
             ),
             ValueError,
         ),
@@ -366,7 +378,9 @@ SCHEDULES: list[tuple[str, Callable[[Any, Any], Any]]] = [
     (
         "SequentialLR",
         lambda m, o: m.SequentialLR(
-            o, [m.LinearLR(o, 0.1, 1.0, 8), m.CosineAnnealingLR(o, 30), m.ExponentialLR(o, 0.9)], [8, 60]
+            o,
+            [m.LinearLR(o, 0.1, 1.0, 8), m.CosineAnnealingLR(o, 30), m.ExponentialLR(o, 0.9)],
+            [8, 60],
         ),
     ),
     ("chained", lambda m, o: (m.StepLR(o, 9, 0.5), m.ExponentialLR(o, 0.99))),
@@ -382,7 +396,10 @@ def _trace(optimizer: Any, schedule: Any, steps: int) -> list[Any]:
     found = []
     for _ in range(steps):
         found.append(
-            [(g["lr"], g.get("momentum", 0.0), g.get("betas", (0.0,))[0]) for g in optimizer.param_groups]
+            [
+                (g["lr"], g.get("momentum", 0.0), g.get("betas", (0.0,))[0])
+                for g in optimizer.param_groups
+            ]
         )
         optimizer.step()
         for s in schedules:
