@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "bindings/tensor_type.h"
 
-#include <cxxabi.h>
-
 #include "bindings/bindings.h"
 
 namespace nervure::bindings {
@@ -30,8 +28,6 @@ int init_object(PyObject* self, PyObject* args, PyObject* kwargs) {
     if (requires_grad) t.set_requires_grad(true);
     tensor_of(self) = t;
     return 0;
-  } catch (const abi::__forced_unwind&) {
-    throw;  // this thread is being ended
   } catch (...) {
     py::detail::try_translate_exceptions();
     return -1;
@@ -57,8 +53,6 @@ PyObject* binary_slot(PyObject* a, PyObject* b) {
     if (has_a && is_operand(b)) return wrap_tensor(op(tensor_of(a), operand(tensor_of(a), b)));
     if (has_b && is_operand(a)) return wrap_tensor(op(operand(tensor_of(b), a), tensor_of(b)));
     Py_RETURN_NOTIMPLEMENTED;
-  } catch (const abi::__forced_unwind&) {
-    throw;  // this thread is being ended
   } catch (...) {
     py::detail::try_translate_exceptions();
     return nullptr;

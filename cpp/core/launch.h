@@ -50,8 +50,7 @@ class Unlocked {
  public:
   explicit Unlocked(std::int64_t work)
       : state_(work > kUnlockWork && interpreter.unlock ? interpreter.unlock() : nullptr) {}
-  // May not return: an interpreter that is shutting down ends the other threads here, by unwinding their stacks.
-  ~Unlocked() noexcept(false) {
+  ~Unlocked() {
     if (state_) interpreter.lock(state_);
   }
   Unlocked(const Unlocked&) = delete;

@@ -80,13 +80,20 @@ class Pool {
   }
 
   void recycle(Storage* block) {
+    Storage* surplus = nullptr;
     {
       std::lock_guard guard(lock_);
       live_ -= block->capacity_;
+      keep(block);
       // Never more in the cache than was in use at the worst moment: shapes that come and go cannot pile up.
-      if (caching_ && cached_ + block->capacity_ <= std::max(peak_, kMinimumCache)) return keep(block);
+      const std::size_t limit = caching_ ? std::max(peak_, kMinimumCache) : 0;
+      while (cached_ > limit) {
+        Storage* stale = take_stalest();
+        stale->next_ = surplus;
+        surplus = stale;
+      }
     }
-    destroy(block);
+    destroy_chain(surplus);
   }
 
   void trim() {
@@ -98,12 +105,7 @@ class Pool {
       std::fill(std::begin(prepared_), std::end(prepared_), false);
       cached_ = 0;
     }
-    for (Storage* block : chains)
-      while (block) {
-        Storage* next = block->next_;
-        destroy(block);
-        block = next;
-      }
+    for (Storage* chain : chains) destroy_chain(chain);
   }
 
   MemoryStats stats() {
@@ -139,10 +141,22 @@ class Pool {
         free_[cls] = block->next_;
         cached_ -= capacity;
       }
+      last_use_[cls] = allocations_;
       count_live(capacity, block == nullptr);
     }
     if (!block) block = create(cls, capacity);
     block->bytes_ = bytes;
+    return block;
+  }
+
+  /// A free block of the size that has not been asked for for the longest time; under lock_, cached_ > 0.
+  Storage* take_stalest() {
+    int stalest = -1;
+    for (int cls = 0; cls < 2 * kClasses; ++cls)
+      if (free_[cls] && (stalest < 0 || last_use_[cls] < last_use_[stalest])) stalest = cls;
+    Storage* block = free_[stalest];
+    free_[stalest] = block->next_;
+    cached_ -= block->capacity_;
     return block;
   }
 
@@ -202,6 +216,14 @@ class Pool {
     return block;
   }
 
+  static void destroy_chain(Storage* block) {
+    while (block) {
+      Storage* next = block->next_;
+      destroy(block);
+      block = next;
+    }
+  }
+
   static void destroy(Storage* block) {
     const std::size_t capacity = block->capacity_;
     if (capacity >= kHugePage)
@@ -213,6 +235,7 @@ class Pool {
   SpinLock lock_;
   Storage* free_[2 * kClasses] = {};  // of tensors, then of scratch
   bool prepared_[2 * kClasses] = {};
+  std::uint64_t last_use_[2 * kClasses] = {};  // allocations_ when a block of the class was last asked for
   std::size_t live_ = 0, peak_ = 0, cached_ = 0;
   std::uint64_t allocations_ = 0, system_allocations_ = 0;
   std::atomic<std::size_t> next_colour_{0};
