@@ -19,7 +19,7 @@ import nervure as nv
 from nervure import _core
 
 SIZES = [0, 1, 1, 2, 3, 3, 4, 5, 8, 9, 17]
-INTEGERS = [-9, -3, -2, -1, 0, 0, 1, 1, 2, 3, 4, 5, 8, 17, 2**31, 2**62, 2**63 - 1, -(2**63), 2**70]
+INTEGERS = [-9, -3, -2, -1, 0, 0, 1, 1, 2, 3, 4, 5, 8, 17, 2**40, 2**62, 2**63 - 1, -(2**63), 2**70]
 NUMBERS = [0.0, -0.0, 0.5, 1.0, -1.0, 3.0, 0.1, 1e-40, 1e30, -1e30, np.inf, -np.inf, np.nan]
 SENSELESS: list[Any] = [None, "text", "", 1.5, True, [], (), {}, object(), b"x", 1j, np.zeros(2)]
 SENSELESS += [[1, None], (1.5, 2), [[1], 2], nv.float32, nv.tensor, slice(1, 2), np.int8(3)]
@@ -27,6 +27,8 @@ ALLOWED = (ValueError, TypeError, IndexError)
 
 # They set the process, not a result.
 EXCLUDED = {"set_num_threads", "select_isa", "set_grad_enabled", "set_rng_state", "config"}
+# Called with a class of the user's; run for as long as their arguments say.
+EXCLUDED |= {"apply_function", "fma_peak"}
 
 
 class Source:
@@ -136,7 +138,7 @@ def try_call(call: Callable[[], Any], described: Callable[[], str]) -> None:
         if not re.search(r"\d{7,}|inf|1e\+?30", described()):
             raise
     except RuntimeError as error:
-        if not str(error).startswith(("[backward]", "[clip_grad_norm_]")):
+        if not str(error).startswith("[backward]"):
             raise
     except Exception:
         print("offending call:", described(), flush=True)
@@ -151,6 +153,7 @@ def run(seed: int, calls: int) -> None:
     parameters = {n: signature(n, functions[n].__doc__ or "") for n in names}
     subscripts = [0, -1, 3, slice(1, 3), slice(None, None, 2), None, ..., 2**62, True, 1.5]
     faulthandler.enable()
+    np.seterr(all="ignore")
     for count in range(calls):
         if count % 1000 == 0:
             faulthandler.dump_traceback_later(40, exit=True)  # a hang shows where

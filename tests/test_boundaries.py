@@ -31,8 +31,11 @@ INTRINSICS |= {"kernels/gemm_tile.cpp", "kernels/gemm_tile.h", "kernels/transpos
 RUNTIME = {
     "apply_function",
     "available_isas",
+    "clear_gradients",
     "config",
+    "copy_bandwidth",
     "empty",
+    "fma_peak",
     "from_numpy",
     "get_num_threads",
     "grad_enabled",
@@ -46,6 +49,7 @@ RUNTIME = {
     "set_num_threads",
     "set_rng_state",
     "tensor",
+    "triad_bandwidth",
     "trim_memory",
 }
 

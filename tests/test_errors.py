@@ -59,7 +59,6 @@ def _broadcast_rows() -> list[Row]:
         ("where", ValueError, lambda: _core.where(b(2), f(2), f(3))),
         ("masked_fill", TypeError, lambda: _core.masked_fill(f(2), f(2), 1.0)),
         ("masked_fill", ValueError, lambda: _core.masked_fill(f(2), b(3), 1.0)),
-        ("masked_fill", ValueError, lambda: _core.masked_fill(f(2), b(3, 2), 1.0)),
     ]
 
 
@@ -157,7 +156,7 @@ SHAPE: list[Row] = [
     ("cat", ValueError, lambda: _core.cat([f(2, 3), f(2, 4)], 0)),
     ("cat", ValueError, lambda: _core.cat([f(2, 3), f(2)], 0)),
     ("cat", IndexError, lambda: _core.cat([f(2, 3)], 2)),
-    ("cat", IndexError, lambda: _core.cat([f(), f()], 0)),
+    ("cat", ValueError, lambda: _core.cat([f(), f()], 0)),
     ("stack", ValueError, lambda: _core.stack([])),
     ("stack", ValueError, lambda: _core.stack([f(2), f(3)])),
     ("split", ValueError, lambda: _core.split(f(5), (2, 2))),
@@ -331,8 +330,11 @@ OPTIM: list[Row] = [
             [parameter(2)], [f(2)], [f(2)], None, **{**ADAM, "amsgrad": True}, step=1
         ),
     ),
+    ("clip_grad_value_", ValueError, lambda: _core.clip_grad_value_([parameter(2)], -1.0)),
     ("clip_grad_norm_", ValueError, lambda: _core.clip_grad_norm_([parameter(2)], 1.0, 0.0)),
     ("clip_grad_norm_", ValueError, lambda: _core.clip_grad_norm_([parameter(2)], 1.0, -2.0)),
+    ("clip_grad_norm_", ValueError, lambda: _core.clip_grad_norm_([parameter(2)], -1.0)),
+    ("clip_grad_value_", ValueError, lambda: _core.clip_grad_value_([parameter(2)], -1.0)),
 ]
 
 ROWS: list[Row] = [
@@ -380,7 +382,10 @@ def test_every_check_of_every_operation_has_rows() -> None:
 OPERATIONS = [
     n
     for n in dir(_core)
-    if not n.startswith("_") and isinstance(getattr(_core, n), type(_core.add))
+    if not n.startswith("_")
+    and isinstance(getattr(_core, n), type(_core.add))
+    # Called by Function.apply, with a class and a context of its own.
+    and n != "apply_function"
 ]
 
 

@@ -35,7 +35,7 @@ a = nv.tensor(np.ones((600, 600), np.float32))
 
 def work(n=0):
     y = a @ a
-    return float((y.exp() * 0.0 + y).sum().item()) + n
+    return float((y.tanh() + y).sum().item()) + n
 
 expected = work()
 """
@@ -355,9 +355,13 @@ def test_arrays_keep_the_memory_of_a_tensor_alive() -> None:
 
 @pytest.mark.parametrize(
     "shape",
-    [(2**62,), (2**40, 2**40), (2**31, 2**31, 2**31), (2**45,), (-1,), (3, -2), (1,) * 9],
+    [(2**40,), (2**62,), (2**40, 2**40), (2**31, 2**31, 2**31), (2**45,), (-1,), (3, -2), (1,) * 9],
 )
 def test_impossible_sizes(shape: tuple[int, ...]) -> None:
+    """Refused at once, not when the memory is touched."""
+    overcommit = Path("/proc/sys/vm/overcommit_memory")
+    if shape == (2**40,) and overcommit.exists() and overcommit.read_text().strip() == "1":
+        pytest.skip("this system promises any amount of memory")
     for make in (nv.zeros, nv.rand, lambda s: nv.full(s, 1.0)):
         with pytest.raises((ValueError, MemoryError)):
             make(shape)

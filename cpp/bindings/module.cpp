@@ -22,6 +22,8 @@ void translate_exceptions() {
       if (pointer) std::rethrow_exception(pointer);
     } catch (const core::TypeError& error) {
       py::set_error(PyExc_TypeError, error.what());
+    } catch (const py::cast_error&) {
+      py::set_error(PyExc_TypeError, "an argument has the wrong type, or is an integer beyond 64 bits");
     } catch (const core::Interrupted&) {
       if (!PyErr_Occurred()) py::set_error(PyExc_KeyboardInterrupt, "");
     }

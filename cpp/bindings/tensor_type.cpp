@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "bindings/tensor_type.h"
 
+#include <cxxabi.h>
+
 #include "bindings/bindings.h"
 
 namespace nervure::bindings {
@@ -28,6 +30,8 @@ int init_object(PyObject* self, PyObject* args, PyObject* kwargs) {
     if (requires_grad) t.set_requires_grad(true);
     tensor_of(self) = t;
     return 0;
+  } catch (const abi::__forced_unwind&) {
+    throw;  // this thread is being ended
   } catch (...) {
     py::detail::try_translate_exceptions();
     return -1;
@@ -53,6 +57,8 @@ PyObject* binary_slot(PyObject* a, PyObject* b) {
     if (has_a && is_operand(b)) return wrap_tensor(op(tensor_of(a), operand(tensor_of(a), b)));
     if (has_b && is_operand(a)) return wrap_tensor(op(operand(tensor_of(b), a), tensor_of(b)));
     Py_RETURN_NOTIMPLEMENTED;
+  } catch (const abi::__forced_unwind&) {
+    throw;  // this thread is being ended
   } catch (...) {
     py::detail::try_translate_exceptions();
     return nullptr;
@@ -66,16 +72,24 @@ PyObject* power_slot(PyObject* a, PyObject* b, PyObject* modulus) {
 
 PyObject* compare_slot(PyObject* a, PyObject* b, int comparison) {
   switch (comparison) {
-    case Py_LT: return binary_slot<ops::lt>(a, b);
-    case Py_LE: return binary_slot<ops::le>(a, b);
-    case Py_EQ: return binary_slot<ops::eq>(a, b);
-    case Py_NE: return binary_slot<ops::ne>(a, b);
-    case Py_GT: return binary_slot<ops::gt>(a, b);
-    default: return binary_slot<ops::ge>(a, b);
+    case Py_LT:
+      return binary_slot<ops::lt>(a, b);
+    case Py_LE:
+      return binary_slot<ops::le>(a, b);
+    case Py_EQ:
+      return binary_slot<ops::eq>(a, b);
+    case Py_NE:
+      return binary_slot<ops::ne>(a, b);
+    case Py_GT:
+      return binary_slot<ops::gt>(a, b);
+    default:
+      return binary_slot<ops::ge>(a, b);
   }
 }
 
-Py_hash_t hash_slot(PyObject* self) { return static_cast<Py_hash_t>(std::hash<const void*>()(tensor_of(self).body().get()) >> 4); }
+Py_hash_t hash_slot(PyObject* self) {
+  return static_cast<Py_hash_t>(std::hash<const void*>()(tensor_of(self).body().get()) >> 4);
+}
 
 template <class T>
 void* slot(T function) {

@@ -217,8 +217,8 @@ double clip_grad_norm_(const std::vector<Tensor>& parameters, double max_norm, d
   core::launch(work, [table = list.table, segments = list.segments, result, norm, norm_type] {
     kernels::gradient_norm(segments, norm_type, norm);
   });
-  NV_CHECK(!error_if_nonfinite || std::isfinite(*norm), "clip_grad_norm_", "the norm of the gradients is ", *norm,
-           ": they cannot be clipped");
+  NV_CHECK_AS(core::StateError, !error_if_nonfinite || std::isfinite(*norm), "clip_grad_norm_",
+              "the norm of the gradients is ", *norm, ": they cannot be clipped");
   core::launch(work, [table = list.table, segments = list.segments, result, norm, max_norm] {
     kernels::clip_by_norm(segments, max_norm, norm);
   });
