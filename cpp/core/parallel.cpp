@@ -63,6 +63,8 @@ bool uses_openmp() {
 
 }  // namespace
 
+bool in_parallel_region() { return inside_region; }
+
 const char* threading_backend() { return uses_openmp() ? "openmp" : "pool"; }
 
 void run_chunks(ChunkFunction function, const void* data, std::int64_t n_chunks) {

@@ -19,6 +19,8 @@ const char* num_threads_source();
 /// "pool" or "openmp" (NERVURE_THREADING).
 const char* threading_backend();
 
+/// Whether this thread is running a chunk, so that others may be doing the same.
+bool in_parallel_region();
 /// One chunk of a job; may run on any thread, in any order.
 using ChunkFunction = void (*)(const void* job, std::int64_t chunk);
 /// Run chunks 0 .. n_chunks-1 and return when all are done. Nested calls run serially. Never throws: when the user

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <new>
 
+#include "core/parallel.h"
 #include "core/scratch.h"
 #include "core/spin_lock.h"
 
@@ -85,6 +86,29 @@ class Pool {
     return block;
   }
 
+  /// For a kernel. `others` more threads may want a block like it at the same moment: whether they do is chance, so
+  /// enough for all of them is set aside now, and no later step has to go to the system because of it.
+  Storage* acquire_scratch(std::size_t bytes, int others) {
+    Storage* block = acquire(bytes);
+    const int cls = block->size_class_;
+    int missing = others;
+    {
+      std::lock_guard guard(lock_);
+      missing -= scratch_in_use_[cls]++;
+      for (const Storage* spare = free_[cls]; spare && missing > 0; spare = spare->next_) --missing;
+    }
+    for (; missing > 0; --missing) recycle(create_counted(cls, block->capacity_));
+    return block;
+  }
+
+  void release_scratch(Storage* block) {
+    {
+      std::lock_guard guard(lock_);
+      --scratch_in_use_[block->size_class_];
+    }
+    block->release();
+  }
+
   void recycle(Storage* block) {
     {
       std::lock_guard guard(lock_);
@@ -141,6 +165,14 @@ class Pool {
     if (from_system) ++system_allocations_;
   }
 
+  Storage* create_counted(int cls, std::size_t capacity) {
+    {
+      std::lock_guard guard(lock_);
+      count_live(capacity, /*from_system=*/true);
+    }
+    return create(cls, capacity);
+  }
+
   Storage* create(int cls, std::size_t capacity) {
     std::size_t colour = 0;
     if (capacity >= kColoured) colour = next_colour_.fetch_add(7, std::memory_order_relaxed) % kColours;
@@ -172,6 +204,7 @@ class Pool {
 
   SpinLock lock_;
   Storage* free_[kClasses] = {};
+  int scratch_in_use_[kClasses] = {};
   std::size_t live_ = 0, peak_ = 0, cached_ = 0;
   std::uint64_t allocations_ = 0, system_allocations_ = 0;
   std::atomic<std::size_t> next_colour_{0};
@@ -201,11 +234,12 @@ void reset_peak_memory() { Pool::instance().reset_peak(); }
 void trim_memory() { Pool::instance().trim(); }
 
 void* acquire_scratch(std::size_t bytes) {
-  Storage* block = Pool::instance().acquire(bytes);
+  const int others = in_parallel_region() ? num_threads() - 1 : 0;
+  Storage* block = Pool::instance().acquire_scratch(bytes, others);
   block->retain();
   return block->data();
 }
 
-void release_scratch(void* data) { static_cast<Storage**>(data)[-1]->release(); }
+void release_scratch(void* data) { Pool::instance().release_scratch(static_cast<Storage**>(data)[-1]); }
 
 }  // namespace nervure::core
