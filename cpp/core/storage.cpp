@@ -75,7 +75,7 @@ class Pool {
   /// region is the scheduler's choice, and must not send a later step to the operating system.
   Storage* acquire_scratch(std::size_t bytes) {
     const int cls = kClasses + checked_class(bytes);
-    if (caching_ && bytes <= kLargestInSets && !prepared(cls)) prepare_set(cls);
+    if (caching_ && bytes <= kLargestInSets && prepared(cls) < num_threads()) complete_set(cls);
     return acquire(bytes, cls);
   }
 
@@ -102,7 +102,7 @@ class Pool {
       std::lock_guard guard(lock_);
       std::copy(std::begin(free_), std::end(free_), std::begin(chains));
       std::fill(std::begin(free_), std::end(free_), nullptr);
-      std::fill(std::begin(prepared_), std::end(prepared_), false);
+      std::fill(std::begin(prepared_), std::end(prepared_), 0);
       cached_ = 0;
     }
     for (Storage* chain : chains) destroy_chain(chain);
@@ -167,15 +167,15 @@ class Pool {
     cached_ += block->capacity_;
   }
 
-  bool prepared(int cls) {
+  int prepared(int cls) {
     std::lock_guard guard(lock_);
     return prepared_[cls];
   }
 
-  /// Free blocks for all threads of a region.
-  void prepare_set(int cls) {
+  /// A free block for each thread that has none yet.
+  void complete_set(int cls) {
     const std::size_t capacity = class_capacity(cls % kClasses);
-    for (int i = 0; i < num_threads(); ++i) {
+    for (int i = prepared(cls); i < num_threads(); ++i) {
       {
         std::lock_guard guard(lock_);
         count_live(capacity, /*from_system=*/true);
@@ -184,9 +184,8 @@ class Pool {
       std::lock_guard guard(lock_);
       live_ -= capacity;
       keep(block);
+      ++prepared_[cls];
     }
-    std::lock_guard guard(lock_);
-    prepared_[cls] = true;
   }
 
   void count_live(std::size_t capacity, bool from_system) {
@@ -233,8 +232,8 @@ class Pool {
   }
 
   SpinLock lock_;
-  Storage* free_[2 * kClasses] = {};  // of tensors, then of scratch
-  bool prepared_[2 * kClasses] = {};
+  Storage* free_[2 * kClasses] = {};           // of tensors, then of scratch
+  int prepared_[2 * kClasses] = {};            // blocks of scratch made for the threads
   std::uint64_t last_use_[2 * kClasses] = {};  // allocations_ when a block of the class was last asked for
   std::size_t live_ = 0, peak_ = 0, cached_ = 0;
   std::uint64_t allocations_ = 0, system_allocations_ = 0;
