@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Optimisers and schedules: many steps against NumPy in float64, and against PyTorch where it is installed."""
+"""Optimisers and schedules: many steps against NumPy in float64 and against PyTorch."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from nervure import _core, optim, reference
 from nervure._core import Tensor
 from nervure.optim import lr_scheduler
@@ -24,7 +25,10 @@ OPTIMISERS: list[tuple[str, dict[str, Any]]] = [
     ("RMSprop", {"lr": 0.01, "momentum": 0.8, "weight_decay": 0.1, "alpha": 0.9}),
     ("RMSprop", {"lr": 0.01, "centered": True, "momentum": 0.5, "eps": 1e-3, "maximize": True}),
     ("Adagrad", {"lr": 0.1}),
-    ("Adagrad", {"lr": 0.1, "lr_decay": 0.1, "initial_accumulator_value": 0.2, "weight_decay": 0.1}),
+    (
+        "Adagrad",
+        {"lr": 0.1, "lr_decay": 0.1, "initial_accumulator_value": 0.2, "weight_decay": 0.1},
+    ),
     ("Adagrad", {"lr": 0.1, "maximize": True}),
     ("Adam", {"lr": 0.01}),
     ("Adam", {"lr": 0.01, "betas": (0.8, 0.9), "eps": 1e-3, "weight_decay": 0.1, "maximize": True}),
@@ -71,7 +75,9 @@ class _Expected:
 
     def step(self, g: np.ndarray) -> None:
         self.done += 1
-        extra: dict[str, Any] = {"step": self.done} if self.name in ("adagrad", "adam", "nadam") else {}
+        extra: dict[str, Any] = (
+            {"step": self.done} if self.name in ("adagrad", "adam", "nadam") else {}
+        )
         if self.name == "sgd":
             extra["first_step"] = self.done == 1
         if self.name == "nadam":
@@ -177,7 +183,7 @@ def test_parameters_without_gradient_wait(name: str, options: dict[str, Any]) ->
 
 @pytest.mark.parametrize(("name", "options"), OPTIMISERS, ids=IDS)
 def test_state_dict_round_trip(name: str, options: dict[str, Any]) -> None:
-    """Stopping and going on gives the same bits as going on; tensors of the saved state are copied."""
+    """Stopping and going on gives the same bits as going on."""
     kind = getattr(optim, name)
     through, first = _parameters(_values(6)), _parameters(_values(6))
     a, b = kind(through, **options), kind(first, **options)
@@ -210,7 +216,9 @@ def test_state_in_pytorch_layout() -> None:
     assert set(saved["state"]) == {0, 1}
     assert set(saved["state"][0]) == {"step", "exp_avg", "exp_avg_sq"}
     assert saved["state"][1]["step"] == 1
-    np.testing.assert_allclose(saved["state"][1]["exp_avg"].numpy(), 0.1 * q.grad.numpy(), rtol=1e-6)
+    np.testing.assert_allclose(
+        saved["state"][1]["exp_avg"].numpy(), 0.1 * q.grad.numpy(), rtol=1e-6
+    )
 
 
 def test_state_may_be_changed_between_steps() -> None:
@@ -290,7 +298,9 @@ def test_zero_grad_and_closure() -> None:
 
 
 @pytest.mark.parametrize("name", ["SGD", "RMSprop", "Adagrad", "Adam", "AdamW", "NAdam"])
-@pytest.mark.parametrize("bad", [{"lr": -1.0}, {"lr": float("nan")}, {"weight_decay": -0.1}, {"l1": -1.0}])
+@pytest.mark.parametrize(
+    "bad", [{"lr": -1.0}, {"lr": float("nan")}, {"weight_decay": -0.1}, {"l1": -1.0}]
+)
 def test_bad_options(name: str, bad: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=rf"^\[optim\] {next(iter(bad))} must be"):
         getattr(optim, name)(_parameters([np.ones(1, np.float32)]), **bad)
@@ -315,7 +325,10 @@ def test_bad_options(name: str, bad: dict[str, float]) -> None:
         (lambda p: optim.SGD([p]).load_state_dict({"state": {}, "param_groups": []}), ValueError),
         (
             lambda p: optim.SGD([p], momentum=0.9).load_state_dict(
-                {"state": {0: {"momentum_buffer": _core.rand((9,))}}, "param_groups": [{"params": [0]}]}
+                {
+                    "state": {0: {"momentum_buffer": _core.rand((9,))}},
+                    "param_groups": [{"params": [0]}],
+                }
             ),
             ValueError,
         ),
@@ -333,9 +346,21 @@ def test_nothing_is_written_when_something_is_wrong() -> None:
     good = [_core.full((2,), 0.0), _core.full((3,), 0.0)]
     with pytest.raises(ValueError, match=r"^\[adam_step\] second_moments\[1\] must have the shape"):
         _core.adam_step(
-            parameters, good, [good[0], _core.full((4,), 0.0)], None, 0.1, 0.9, 0.999, 1e-8, 0.0, 0.0,
-            False, False, False, 1,
-        )  # fmt: skip
+            parameters,
+            good,
+            [good[0], _core.full((4,), 0.0)],
+            None,
+            0.1,
+            0.9,
+            0.999,
+            1e-8,
+            0.0,
+            0.0,
+            False,
+            False,
+            False,
+            1,
+        )
     for p in parameters:
         np.testing.assert_array_equal(p.detach().numpy(), np.ones(p.shape))
 
@@ -366,7 +391,9 @@ SCHEDULES: list[tuple[str, Callable[[Any, Any], Any]]] = [
     (
         "SequentialLR",
         lambda m, o: m.SequentialLR(
-            o, [m.LinearLR(o, 0.1, 1.0, 8), m.CosineAnnealingLR(o, 30), m.ExponentialLR(o, 0.9)], [8, 60]
+            o,
+            [m.LinearLR(o, 0.1, 1.0, 8), m.CosineAnnealingLR(o, 30), m.ExponentialLR(o, 0.9)],
+            [8, 60],
         ),
     ),
     ("chained", lambda m, o: (m.StepLR(o, 9, 0.5), m.ExponentialLR(o, 0.99))),
@@ -382,7 +409,10 @@ def _trace(optimizer: Any, schedule: Any, steps: int) -> list[Any]:
     found = []
     for _ in range(steps):
         found.append(
-            [(g["lr"], g.get("momentum", 0.0), g.get("betas", (0.0,))[0]) for g in optimizer.param_groups]
+            [
+                (g["lr"], g.get("momentum", 0.0), g.get("betas", (0.0,))[0])
+                for g in optimizer.param_groups
+            ]
         )
         optimizer.step()
         for s in schedules:
@@ -448,8 +478,15 @@ def test_schedule_formulas() -> None:
 @pytest.mark.parametrize("threshold_mode", ["rel", "abs"])
 def test_reduce_on_plateau_as_torch(mode: str, threshold_mode: str) -> None:
     torch = pytest.importorskip("torch")
-    options = {"mode": mode, "threshold_mode": threshold_mode, "patience": 2, "cooldown": 3, "factor": 0.5,
-               "threshold": 0.05, "min_lr": [1e-2, 1e-3]}  # fmt: skip
+    options = {
+        "mode": mode,
+        "threshold_mode": threshold_mode,
+        "patience": 2,
+        "cooldown": 3,
+        "factor": 0.5,
+        "threshold": 0.05,
+        "min_lr": [1e-2, 1e-3],
+    }
     values = [np.zeros(1, np.float32)] * 2
     ours = _two_groups(optim.SGD, *_parameters(values))
     theirs = _two_groups(torch.optim.SGD, *(torch.tensor(v, requires_grad=True) for v in values))

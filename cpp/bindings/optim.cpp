@@ -61,9 +61,9 @@ void adam_step(const UpdateList& list, double lr, double beta1, double beta2, do
 void nadam_step(const UpdateList& list, double lr, double beta1, double beta2, double eps, double weight_decay,
                 double momentum_decay, double l1, bool decoupled_weight_decay, bool maximize, std::int64_t step,
                 double mu_product) {
-  ops::nadam_step(list.parameters, list.state[0], list.state[1],
-                  {lr, beta1, beta2, eps, weight_decay, momentum_decay, l1, decoupled_weight_decay, maximize, step,
-                   mu_product});
+  ops::nadam_step(
+      list.parameters, list.state[0], list.state[1],
+      {lr, beta1, beta2, eps, weight_decay, momentum_decay, l1, decoupled_weight_decay, maximize, step, mu_product});
 }
 
 void clear_gradients(const py::list& parameters) {
@@ -77,8 +77,7 @@ void clear_gradients(const py::list& parameters) {
 
 void bind_update_list(py::module_& m) {
   m.def("clear_gradients", &clear_gradients, py::arg("parameters"), "Forget the gradient of every parameter.");
-  py::class_<UpdateList>(m, "UpdateList",
-                         "Parameters updated together, and their state.")
+  py::class_<UpdateList>(m, "UpdateList", "Parameters updated together, and their state.")
       .def(py::init<Tensors, std::vector<Tensors>, Tensors>(), py::arg("parameters"), py::arg("states"),
            py::arg("idle"))
       .def("is_current", &UpdateList::is_current,
