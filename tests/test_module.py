@@ -166,6 +166,16 @@ def test_calling_is_calling_forward_and_nothing_else() -> None:
     class Mixed(Mixin, Block):
         pass
 
+    class Custom(Block):
+        def __call__(self, x: Any) -> str:
+            return "custom"
+
+    class ChildOfCustom(Custom):
+        def forward(self, x: Any) -> str:
+            return "forward"
+
+    assert Custom()(None) == "custom"
+    assert ChildOfCustom()(None) == "custom"
     assert Child.__call__ is Block.forward
     assert Mixed()(None) == "mixin"
 
@@ -341,8 +351,8 @@ def test_load_state_dict_changes_nothing_when_anything_is_wrong() -> None:
         block.load_state_dict(wrong)
     assert str(error.value) == (
         "Error(s) in loading state_dict for Block:\n"
-        '\tUnexpected key(s) in state_dict: "extra".\n'
         '\tMissing key(s) in state_dict: "first.bias".\n'
+        '\tUnexpected key(s) in state_dict: "extra".\n'
         "\tsize mismatch for second.weight: copying a param with shape (9, 9) from checkpoint, "
         "the shape in current model is (2, 3)."
     )

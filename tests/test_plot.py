@@ -106,7 +106,7 @@ def test_plain_progress(monkeypatch):
     advance()
     lines = terminal.getvalue().replace("\r\x1b[K", "\n").split("\n")
     assert "a line" in lines
-    assert lines[-2] == f"second [{'#' * 20}] loss 0.4"
+    assert lines[-2:] == [f"second [{'#' * 20}] loss 0.4", ""]  # and the bar is gone
 
 
 def test_rich_progress(monkeypatch):

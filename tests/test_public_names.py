@@ -62,6 +62,23 @@ def test_the_environment_is_left_as_it_was() -> None:
     assert run(code, OMP_WAIT_POLICY="active") == "None active"
 
 
+@pytest.mark.parametrize("chosen", [None, "7"])
+def test_openmp_spins_briefly_unless_the_user_chose(chosen: str | None) -> None:
+    code = """
+import os, sys
+
+class Look:
+    def find_spec(self, name, *rest):
+        if name == "nervure._core":
+            print(os.environ["GOMP_SPINCOUNT"])
+
+sys.meta_path.insert(0, Look())
+import nervure
+"""
+    environment = {} if chosen is None else {"GOMP_SPINCOUNT": chosen}
+    assert run(code, **environment) == (chosen or "1000")
+
+
 @pytest.mark.parametrize(
     "name",
     ["_grad_mode", "function", "nn.module", "nn.container", "nn.linear", "nn.init", "serialize"],

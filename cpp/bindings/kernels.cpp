@@ -8,6 +8,7 @@
 #include "kernels/gemm.h"
 #include "kernels/softmax.h"
 #include "kernels/unary.h"
+#include "ops/activation.h"
 
 namespace nervure::bindings {
 namespace {
@@ -93,10 +94,19 @@ void gemm(const py::array& a, const py::array& b, py::array& out, const std::opt
     column_bias = input("gemm", "bias", *bias);
     check_shape("gemm", "bias", *bias, {B.columns});
   }
-  const kernels::Gemm product{.M = A.rows, .N = B.columns, .K = A.columns,
-                              .a = A.data, .lda = A.leading, .a_transposed = A.transposed,
-                              .b = B.data, .ldb = B.leading, .b_transposed = B.transposed,
-                              .c = c, .ldc = B.columns, .column_bias = column_bias, .accumulate = accumulate,
+  const kernels::Gemm product{.M = A.rows,
+                              .N = B.columns,
+                              .K = A.columns,
+                              .a = A.data,
+                              .lda = A.leading,
+                              .a_transposed = A.transposed,
+                              .b = B.data,
+                              .ldb = B.leading,
+                              .b_transposed = B.transposed,
+                              .c = c,
+                              .ldc = B.columns,
+                              .column_bias = column_bias,
+                              .accumulate = accumulate,
                               .activation = ops::parse_activation("gemm", activation)};
   core::launch(A.rows * B.columns * std::max<std::int64_t>(A.columns, 1), [=] { kernels::gemm(product); });
 }
@@ -110,17 +120,28 @@ struct UnaryActivation {
 UnaryActivation unary_activation(const char* op, const std::string& name) {
   using kernels::Activation, kernels::Unary;
   switch (ops::parse_activation(op, name)) {
-    case Activation::relu: return {Unary::relu};
-    case Activation::leaky_relu: return {Unary::leaky_relu, 0.01f};
-    case Activation::elu: return {Unary::elu, 1.0f};
-    case Activation::gelu: return {Unary::gelu};
-    case Activation::gelu_tanh: return {Unary::gelu_tanh};
-    case Activation::silu: return {Unary::silu};
-    case Activation::tanh: return {Unary::tanh};
-    case Activation::sigmoid: return {Unary::sigmoid};
-    case Activation::softplus: return {Unary::softplus, 1.0f, 20.0f};
-    case Activation::hardtanh: return {Unary::hardtanh, -1.0f, 1.0f};
-    case Activation::none: break;
+    case Activation::relu:
+      return {Unary::relu};
+    case Activation::leaky_relu:
+      return {Unary::leaky_relu, 0.01f};
+    case Activation::elu:
+      return {Unary::elu, 1.0f};
+    case Activation::gelu:
+      return {Unary::gelu};
+    case Activation::gelu_tanh:
+      return {Unary::gelu_tanh};
+    case Activation::silu:
+      return {Unary::silu};
+    case Activation::tanh:
+      return {Unary::tanh};
+    case Activation::sigmoid:
+      return {Unary::sigmoid};
+    case Activation::softplus:
+      return {Unary::softplus, 1.0f, 20.0f};
+    case Activation::hardtanh:
+      return {Unary::hardtanh, -1.0f, 1.0f};
+    case Activation::none:
+      break;
   }
   throw std::invalid_argument(core::message(op, "needs the name of an activation"));
 }
@@ -214,34 +235,43 @@ std::vector<Tensor> state_list(const char* op, const std::optional<py::array>& s
 }
 
 void bind_steps(py::module_& m) {
-  m.def("sgd_step", [](const py::array& parameter, const py::array& gradient,
-                       const std::optional<py::array>& momentum_buffer, double lr, double momentum, double dampening,
-                       double weight_decay, bool nesterov, bool first_step) {
-    ops::sgd_step(parameter_list("sgd_step", parameter, gradient), state_list("sgd_step", momentum_buffer, parameter),
-                  {lr, momentum, dampening, weight_decay, 0.0, nesterov, false, first_step});
-  }, py::arg("parameter"), py::arg("gradient"), py::arg("momentum_buffer"), py::arg("lr"), py::arg("momentum"),
-        py::arg("dampening"), py::arg("weight_decay"), py::arg("nesterov"), py::arg("first_step"));
-  m.def("rmsprop_step", [](const py::array& parameter, const py::array& gradient, const py::array& square_average,
-                           const std::optional<py::array>& momentum_buffer,
-                           const std::optional<py::array>& gradient_average, double lr, double alpha, double eps,
-                           double weight_decay, double momentum) {
-    ops::rmsprop_step(parameter_list("rmsprop_step", parameter, gradient),
-                      state_list("rmsprop_step", square_average, parameter),
-                      state_list("rmsprop_step", momentum_buffer, parameter),
-                      state_list("rmsprop_step", gradient_average, parameter),
-                      {lr, alpha, eps, weight_decay, momentum, 0.0, gradient_average.has_value(), false});
-  }, py::arg("parameter"), py::arg("gradient"), py::arg("square_average"), py::arg("momentum_buffer"),
-        py::arg("gradient_average"), py::arg("lr"), py::arg("alpha"), py::arg("eps"), py::arg("weight_decay"),
-        py::arg("momentum"));
-  m.def("adam_step", [](const py::array& parameter, const py::array& gradient, const py::array& first_moment,
-                        const py::array& second_moment, double lr, double beta1, double beta2, double eps,
-                        double weight_decay, bool decoupled_weight_decay, std::int64_t step) {
-    ops::adam_step(parameter_list("adam_step", parameter, gradient), state_list("adam_step", first_moment, parameter),
-                   state_list("adam_step", second_moment, parameter), {},
-                   {lr, beta1, beta2, eps, weight_decay, 0.0, decoupled_weight_decay, false, false, step});
-  }, py::arg("parameter"), py::arg("gradient"), py::arg("first_moment"), py::arg("second_moment"), py::arg("lr"),
-        py::arg("beta1"), py::arg("beta2"), py::arg("eps"), py::arg("weight_decay"), py::arg("decoupled_weight_decay"),
-        py::arg("step"));
+  m.def(
+      "sgd_step",
+      [](const py::array& parameter, const py::array& gradient, const std::optional<py::array>& momentum_buffer,
+         double lr, double momentum, double dampening, double weight_decay, bool nesterov, bool first_step) {
+        ops::sgd_step(parameter_list("sgd_step", parameter, gradient),
+                      state_list("sgd_step", momentum_buffer, parameter),
+                      {lr, momentum, dampening, weight_decay, 0.0, nesterov, false, first_step});
+      },
+      py::arg("parameter"), py::arg("gradient"), py::arg("momentum_buffer"), py::arg("lr"), py::arg("momentum"),
+      py::arg("dampening"), py::arg("weight_decay"), py::arg("nesterov"), py::arg("first_step"));
+  m.def(
+      "rmsprop_step",
+      [](const py::array& parameter, const py::array& gradient, const py::array& square_average,
+         const std::optional<py::array>& momentum_buffer, const std::optional<py::array>& gradient_average, double lr,
+         double alpha, double eps, double weight_decay, double momentum) {
+        ops::rmsprop_step(parameter_list("rmsprop_step", parameter, gradient),
+                          state_list("rmsprop_step", square_average, parameter),
+                          state_list("rmsprop_step", momentum_buffer, parameter),
+                          state_list("rmsprop_step", gradient_average, parameter),
+                          {lr, alpha, eps, weight_decay, momentum, 0.0, gradient_average.has_value(), false});
+      },
+      py::arg("parameter"), py::arg("gradient"), py::arg("square_average"), py::arg("momentum_buffer"),
+      py::arg("gradient_average"), py::arg("lr"), py::arg("alpha"), py::arg("eps"), py::arg("weight_decay"),
+      py::arg("momentum"));
+  m.def(
+      "adam_step",
+      [](const py::array& parameter, const py::array& gradient, const py::array& first_moment,
+         const py::array& second_moment, double lr, double beta1, double beta2, double eps, double weight_decay,
+         bool decoupled_weight_decay, std::int64_t step) {
+        ops::adam_step(parameter_list("adam_step", parameter, gradient),
+                       state_list("adam_step", first_moment, parameter),
+                       state_list("adam_step", second_moment, parameter), {},
+                       {lr, beta1, beta2, eps, weight_decay, 0.0, decoupled_weight_decay, false, false, step});
+      },
+      py::arg("parameter"), py::arg("gradient"), py::arg("first_moment"), py::arg("second_moment"), py::arg("lr"),
+      py::arg("beta1"), py::arg("beta2"), py::arg("eps"), py::arg("weight_decay"), py::arg("decoupled_weight_decay"),
+      py::arg("step"));
 }
 
 }  // namespace
@@ -252,18 +282,28 @@ void bind_kernels(py::module_& parent) {
         py::arg("accumulate"));
   m.def("activation_forward", &activation_forward, py::arg("name"), py::arg("x"), py::arg("out"));
   m.def("activation_backward", &activation_backward, py::arg("name"), py::arg("dy"), py::arg("saved"), py::arg("out"));
-  m.def("softmax_forward", [](const py::array& x, py::array& out) {
-    rowwise_forward("softmax_forward", kernels::softmax_forward, x, out);
-  }, py::arg("x"), py::arg("out"));
-  m.def("log_softmax_forward", [](const py::array& x, py::array& out) {
-    rowwise_forward("log_softmax_forward", kernels::log_softmax_forward, x, out);
-  }, py::arg("x"), py::arg("out"));
-  m.def("softmax_backward", [](const py::array& dy, const py::array& y, py::array& out) {
-    rowwise_backward("softmax_backward", kernels::softmax_backward, dy, y, out);
-  }, py::arg("dy"), py::arg("y"), py::arg("out"));
-  m.def("log_softmax_backward", [](const py::array& dy, const py::array& y, py::array& out) {
-    rowwise_backward("log_softmax_backward", kernels::log_softmax_backward, dy, y, out);
-  }, py::arg("dy"), py::arg("y"), py::arg("out"));
+  m.def(
+      "softmax_forward",
+      [](const py::array& x, py::array& out) { rowwise_forward("softmax_forward", kernels::softmax_forward, x, out); },
+      py::arg("x"), py::arg("out"));
+  m.def(
+      "log_softmax_forward",
+      [](const py::array& x, py::array& out) {
+        rowwise_forward("log_softmax_forward", kernels::log_softmax_forward, x, out);
+      },
+      py::arg("x"), py::arg("out"));
+  m.def(
+      "softmax_backward",
+      [](const py::array& dy, const py::array& y, py::array& out) {
+        rowwise_backward("softmax_backward", kernels::softmax_backward, dy, y, out);
+      },
+      py::arg("dy"), py::arg("y"), py::arg("out"));
+  m.def(
+      "log_softmax_backward",
+      [](const py::array& dy, const py::array& y, py::array& out) {
+        rowwise_backward("log_softmax_backward", kernels::log_softmax_backward, dy, y, out);
+      },
+      py::arg("dy"), py::arg("y"), py::arg("out"));
   m.def("cross_entropy_forward", &cross_entropy_forward, py::arg("logits"), py::arg("target"), py::arg("loss"),
         py::arg("gradient"));
   bind_steps(m);

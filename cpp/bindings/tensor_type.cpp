@@ -66,16 +66,24 @@ PyObject* power_slot(PyObject* a, PyObject* b, PyObject* modulus) {
 
 PyObject* compare_slot(PyObject* a, PyObject* b, int comparison) {
   switch (comparison) {
-    case Py_LT: return binary_slot<ops::lt>(a, b);
-    case Py_LE: return binary_slot<ops::le>(a, b);
-    case Py_EQ: return binary_slot<ops::eq>(a, b);
-    case Py_NE: return binary_slot<ops::ne>(a, b);
-    case Py_GT: return binary_slot<ops::gt>(a, b);
-    default: return binary_slot<ops::ge>(a, b);
+    case Py_LT:
+      return binary_slot<ops::lt>(a, b);
+    case Py_LE:
+      return binary_slot<ops::le>(a, b);
+    case Py_EQ:
+      return binary_slot<ops::eq>(a, b);
+    case Py_NE:
+      return binary_slot<ops::ne>(a, b);
+    case Py_GT:
+      return binary_slot<ops::gt>(a, b);
+    default:
+      return binary_slot<ops::ge>(a, b);
   }
 }
 
-Py_hash_t hash_slot(PyObject* self) { return static_cast<Py_hash_t>(std::hash<const void*>()(tensor_of(self).body().get()) >> 4); }
+Py_hash_t hash_slot(PyObject* self) {
+  return static_cast<Py_hash_t>(std::hash<const void*>()(tensor_of(self).body().get()) >> 4);
+}
 
 template <class T>
 void* slot(T function) {

@@ -16,8 +16,7 @@ namespace py = pybind11;
 using core::Tensor;
 
 struct TensorObject {
-  PyObject_HEAD
-  Tensor tensor;
+  PyObject_HEAD Tensor tensor;
 };
 
 extern PyTypeObject* tensor_type;

@@ -8,6 +8,7 @@
 #include "core/launch.h"
 #include "kernels/gemm.h"
 #include "kernels/linear.h"
+#include "ops/activation.h"
 #include "ops/ops.h"
 
 namespace nervure::ops {

@@ -17,7 +17,6 @@
 #include "core/rng.h"
 #include "core/tape.h"
 #include "core/tensor.h"
-#include "kernels/activation.h"
 
 namespace nervure::ops {
 
@@ -139,7 +138,6 @@ Tensor matmul(const Tensor& a, const Tensor& b);  // NumPy's rules: vectors, mat
 /// activation: "" or one of relu, leaky_relu, elu, gelu, gelu_tanh, silu, tanh, sigmoid, softplus, hardtanh (PyTorch's
 /// default parameters), fused with the product.
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, const std::string& activation);
-kernels::Activation parse_activation(const char* op, const std::string& name);
 
 // ---- softmax.cpp ------------------------------------------------------------------------------------------------
 Tensor softmax(const Tensor& x, std::int64_t dim);

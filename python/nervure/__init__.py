@@ -11,6 +11,9 @@ import importlib as _importlib
 from typing import TYPE_CHECKING
 from typing import Any as _Any
 
+from nervure._load import _core as _core  # before all others: it sets up the threads
+
+# isort: split
 from nervure._core import (
     Tensor,
     dtype,
@@ -45,9 +48,9 @@ from nervure._functions import (
     zeros_like,
 )
 from nervure._grad_mode import is_grad_enabled, no_grad
-from nervure._load import _core as _core  # first: it sets up the threads
 
 if TYPE_CHECKING:
+    from nervure import kernels as kernels
     from nervure import metrics as metrics
     from nervure import nn as nn
     from nervure import optim as optim
@@ -73,12 +76,11 @@ _LAZY = {
     "Function": "nervure.function",
     "gradcheck": "nervure._gradcheck",
     "FormatError": "nervure.serialize",
-    "gradcheck": "nervure._gradcheck",
     "load": "nervure.serialize",
     "load_metadata": "nervure.serialize",
     "save": "nervure.serialize",
 }
-_SUBMODULES = frozenset({"metrics", "nn", "optim", "plot", "reference", "serialize"})
+_SUBMODULES = frozenset({"kernels", "metrics", "nn", "optim", "plot", "reference", "serialize"})
 
 
 def __getattr__(name: str) -> _Any:
@@ -101,7 +103,6 @@ __all__ = [
     "Function",
     "Tensor",
     "arange",
-    "bool",
     "cat",
     "dtype",
     "empty",
@@ -113,6 +114,7 @@ __all__ = [
     "gradcheck",
     "int64",
     "is_grad_enabled",
+    "kernels",
     "load",
     "load_metadata",
     "manual_seed",

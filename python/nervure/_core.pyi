@@ -573,3 +573,73 @@ class UpdateList:
 def fma_peak(iterations: int, chunks: int, factor: float = 0.5) -> int: ...
 def copy_bandwidth(x: Tensor, y: Tensor) -> None: ...
 def triad_bandwidth(a: Tensor, b: Tensor, s: float, y: Tensor) -> None: ...
+
+# ---- the bare kernels: see nervure.kernels -------------------------------------------------------
+
+class _Kernels:
+    @staticmethod
+    def gemm(
+        a: _Array,
+        b: _Array,
+        out: _Array,
+        bias: _Array | None,
+        activation: str,
+        accumulate: bool,
+    ) -> None: ...
+    @staticmethod
+    def activation_forward(name: str, x: _Array, out: _Array) -> None: ...
+    @staticmethod
+    def activation_backward(name: str, dy: _Array, saved: _Array, out: _Array) -> None: ...
+    @staticmethod
+    def softmax_forward(x: _Array, out: _Array) -> None: ...
+    @staticmethod
+    def log_softmax_forward(x: _Array, out: _Array) -> None: ...
+    @staticmethod
+    def softmax_backward(dy: _Array, y: _Array, out: _Array) -> None: ...
+    @staticmethod
+    def log_softmax_backward(dy: _Array, y: _Array, out: _Array) -> None: ...
+    @staticmethod
+    def cross_entropy_forward(
+        logits: _Array, target: _Array, loss: _Array, gradient: _Array | None
+    ) -> None: ...
+    @staticmethod
+    def sgd_step(
+        parameter: _Array,
+        gradient: _Array,
+        momentum_buffer: _Array | None,
+        lr: float,
+        momentum: float,
+        dampening: float,
+        weight_decay: float,
+        nesterov: bool,
+        first_step: bool,
+    ) -> None: ...
+    @staticmethod
+    def rmsprop_step(
+        parameter: _Array,
+        gradient: _Array,
+        square_average: _Array,
+        momentum_buffer: _Array | None,
+        gradient_average: _Array | None,
+        lr: float,
+        alpha: float,
+        eps: float,
+        weight_decay: float,
+        momentum: float,
+    ) -> None: ...
+    @staticmethod
+    def adam_step(
+        parameter: _Array,
+        gradient: _Array,
+        first_moment: _Array,
+        second_moment: _Array,
+        lr: float,
+        beta1: float,
+        beta2: float,
+        eps: float,
+        weight_decay: float,
+        decoupled_weight_decay: bool,
+        step: int,
+    ) -> None: ...
+
+kernels: _Kernels

@@ -181,7 +181,8 @@ class ConfusionMatrix(Metric):
 
     def compute(self) -> Counts:
         """``(C, C)`` integers; rows are the truth."""
-        return self._counts.copy()
+        counts: Counts = self._counts.copy()
+        return counts
 
 
 class Accuracy(Metric):

@@ -74,6 +74,8 @@ def learning_curves(history: Any, path: StrPath | None = None) -> Figure:
 
 
 def _curve(axes: Axes, name: str, curves: Mapping[str, Sequence[float]]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     shown = [
         (label, colour, np.asarray(curves[key], dtype=np.float64))
         for key, label, colour in [
@@ -93,7 +95,7 @@ def _curve(axes: Axes, name: str, curves: Mapping[str, Sequence[float]]) -> None
         axes.set_yscale("log")
     axes.set_title(name.replace("_", " "), fontsize=11, loc="left")
     axes.set_xlabel("epoch")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(color="0.92")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
