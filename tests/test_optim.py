@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Optimisers and schedules: many steps against NumPy in float64, and against PyTorch where it is installed."""
+"""Optimisers and schedules: many steps against NumPy in float64 and against PyTorch."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from nervure import _core, optim, reference
 from nervure._core import Tensor
 from nervure.optim import lr_scheduler
@@ -182,7 +183,7 @@ def test_parameters_without_gradient_wait(name: str, options: dict[str, Any]) ->
 
 @pytest.mark.parametrize(("name", "options"), OPTIMISERS, ids=IDS)
 def test_state_dict_round_trip(name: str, options: dict[str, Any]) -> None:
-    """Stopping and going on gives the same bits as going on; tensors of the saved state are copied."""
+    """Stopping and going on gives the same bits as going on."""
     kind = getattr(optim, name)
     through, first = _parameters(_values(6)), _parameters(_values(6))
     a, b = kind(through, **options), kind(first, **options)
@@ -345,9 +346,21 @@ def test_nothing_is_written_when_something_is_wrong() -> None:
     good = [_core.full((2,), 0.0), _core.full((3,), 0.0)]
     with pytest.raises(ValueError, match=r"^\[adam_step\] second_moments\[1\] must have the shape"):
         _core.adam_step(
-            parameters, good, [good[0], _core.full((4,), 0.0)], None, 0.1, 0.9, 0.999, 1e-8, 0.0, 0.0,
-            False, False, False, 1,
-        )  # fmt: skip
+            parameters,
+            good,
+            [good[0], _core.full((4,), 0.0)],
+            None,
+            0.1,
+            0.9,
+            0.999,
+            1e-8,
+            0.0,
+            0.0,
+            False,
+            False,
+            False,
+            1,
+        )
     for p in parameters:
         np.testing.assert_array_equal(p.detach().numpy(), np.ones(p.shape))
 
@@ -465,8 +478,15 @@ def test_schedule_formulas() -> None:
 @pytest.mark.parametrize("threshold_mode", ["rel", "abs"])
 def test_reduce_on_plateau_as_torch(mode: str, threshold_mode: str) -> None:
     torch = pytest.importorskip("torch")
-    options = {"mode": mode, "threshold_mode": threshold_mode, "patience": 2, "cooldown": 3, "factor": 0.5,
-               "threshold": 0.05, "min_lr": [1e-2, 1e-3]}  # fmt: skip
+    options = {
+        "mode": mode,
+        "threshold_mode": threshold_mode,
+        "patience": 2,
+        "cooldown": 3,
+        "factor": 0.5,
+        "threshold": 0.05,
+        "min_lr": [1e-2, 1e-3],
+    }
     values = [np.zeros(1, np.float32)] * 2
     ours = _two_groups(optim.SGD, *_parameters(values))
     theirs = _two_groups(torch.optim.SGD, *(torch.tensor(v, requires_grad=True) for v in values))

@@ -125,8 +125,8 @@ NV_INLINE vf to_float(vi x) { return __builtin_convertvector(x, vf); }
 /// Towards zero. Undefined for values outside int32.
 NV_INLINE vi to_int(vf x) { return __builtin_convertvector(x, vi); }
 
-/// The 64-bit products of the lower halves of the lanes. (For `(a & mask) * (b & mask)` GCC 12 multiplies all bits:
-/// 3x.)
+/// The 64-bit products of the lower halves of the lanes. (For `(a & mask) * (b & mask)` GCC 12 emits the full 64-bit
+/// multiplication, vpmullq.)
 NV_INLINE vu64 multiply_low_halves(vu64 a, vu64 b) {
 #if defined(__AVX512F__)
   return (vu64)_mm512_mul_epu32((__m512i)a, (__m512i)b);

@@ -170,18 +170,18 @@ void gather_backward(const GatherShape& s, const float* dy, const std::int64_t* 
   for (int i = 0; i < last; ++i)
     if (i != s.dim) groups *= s.sizes[i];
   const std::int64_t rows_each = s.dim == last ? 1 : s.sizes[s.dim];
-  core::parallel_for(groups * blocks, grain_of(rows_each * (n < columns ? n : columns)), [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t unit = begin; unit < end; ++unit) {
-      const RowGroup group = row_group(s, unit / blocks);
-      const std::int64_t from = unit % blocks * columns, to = n - from < columns ? n : from + columns;
-      for (std::int64_t i = 0; i < group.rows; ++i) {
-        const std::int64_t row = group.first_row + i * group.row_step;
-        float* const start = dx + gather_base(s, row);
-        for (std::int64_t j = from; j < to; ++j)
-          start[j * step + indices[row * n + j] * along] += dy[row * n + j];
-      }
-    }
-  });
+  core::parallel_for(
+      groups * blocks, grain_of(rows_each * (n < columns ? n : columns)), [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t unit = begin; unit < end; ++unit) {
+          const RowGroup group = row_group(s, unit / blocks);
+          const std::int64_t from = unit % blocks * columns, to = n - from < columns ? n : from + columns;
+          for (std::int64_t i = 0; i < group.rows; ++i) {
+            const std::int64_t row = group.first_row + i * group.row_step;
+            float* const start = dx + gather_base(s, row);
+            for (std::int64_t j = from; j < to; ++j) start[j * step + indices[row * n + j] * along] += dy[row * n + j];
+          }
+        }
+      });
 }
 
 }  // namespace nervure::kernels::NV_ISA

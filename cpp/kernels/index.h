@@ -40,8 +40,8 @@ struct GatherShape {
   std::int64_t x_size;                  // elements of x
 };
 /// y[..., i, ...] = x[..., indices[..., i, ...], ...] on dimension `dim`.
-NV_KERNEL(gather_forward, const GatherShape& shape, std::int64_t item_bytes, const void* x,
-          const std::int64_t* indices, void* y);
+NV_KERNEL(gather_forward, const GatherShape& shape, std::int64_t item_bytes, const void* x, const std::int64_t* indices,
+          void* y);
 /// dx[..., indices[..., i, ...], ...] = sum of the dy[..., i, ...] that point there.
 NV_KERNEL(gather_backward, const GatherShape& shape, const float* dy, const std::int64_t* indices, float* dx);
 

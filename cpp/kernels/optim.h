@@ -46,7 +46,8 @@ struct SgdScalars {
 NV_KERNEL(sgd_step, const Segments& segments, const SgdScalars* scalars);
 
 /// state = {s, b or null, a or null}: s <- alpha s + (1 - alpha) g^2; centered (a): a <- alpha a + (1 - alpha) g,
-/// v = s - a^2, else v = s; d = g / (sqrt(v) + eps); momentum (b): b <- momentum b + d, p <- p - lr b, else p <- p - lr d.
+/// v = s - a^2, else v = s; d = g / (sqrt(v) + eps); momentum (b): b <- momentum b + d, p <- p - lr b, else p <- p - lr
+/// d.
 struct RmspropScalars {
   UpdateScalars update;
   float lr, alpha, one_minus_alpha, eps, momentum;
@@ -60,10 +61,9 @@ struct AdagradScalars {
 };
 NV_KERNEL(adagrad_step, const Segments& segments, const AdagradScalars* scalars);
 
-/// state = {m, v, w or null}: m <- beta1 m + (1 - beta1) g; v <- beta2 v + (1 - beta2) g^2; amsgrad (w): w <- max(w, v),
-/// used in place of v. With c = correction, the inverse of sqrt(1 - beta2^step):
-/// Adam: p <- p - m_scale m / (c sqrt(v) + eps), and NAdam, which has g_scale > 0:
-/// p <- p - (m_scale m + g_scale g) / (c sqrt(v) + eps).
+/// state = {m, v, w or null}: m <- beta1 m + (1 - beta1) g; v <- beta2 v + (1 - beta2) g^2; amsgrad (w): w <- max(w,
+/// v), used in place of v. With c = correction, the inverse of sqrt(1 - beta2^step): Adam: p <- p - m_scale m / (c
+/// sqrt(v) + eps), and NAdam, which has g_scale > 0: p <- p - (m_scale m + g_scale g) / (c sqrt(v) + eps).
 struct AdamScalars {
   UpdateScalars update;
   float beta1, one_minus_beta1, beta2, one_minus_beta2, eps;

@@ -60,7 +60,8 @@ NV_INLINE Words philox_words(std::uint64_t first, std::uint64_t seed) {
 template <class Body>
 NV_INLINE void deal_group(const std::int64_t* stream, std::int64_t group, const Body& body) {
   const auto seed = static_cast<std::uint64_t>(stream[0]);
-  const std::uint64_t first = static_cast<std::uint64_t>(stream[1]) + static_cast<std::uint64_t>(group * kGroupCounters);
+  const std::uint64_t first =
+      static_cast<std::uint64_t>(stream[1]) + static_cast<std::uint64_t>(group * kGroupCounters);
 #pragma GCC unroll 4
   for (int step = 0; step < kGroupSteps; ++step)
     body(philox_words(first + static_cast<std::uint64_t>(step * kLanes), seed), step * kLanes);

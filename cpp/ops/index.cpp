@@ -28,8 +28,10 @@ kernels::TakeShape take_shape(const Shape& shape, const Order& order, int dim, s
   kernels::TakeShape s{1, shape[dim], 1, count};
   bool before = true;
   for (int place = 0; place < order.rank(); ++place) {
-    if (order[place] == dim) before = false;
-    else (before ? s.outer : s.inner) *= shape[order[place]];
+    if (order[place] == dim)
+      before = false;
+    else
+      (before ? s.outer : s.inner) *= shape[order[place]];
   }
   return s;
 }
@@ -123,8 +125,8 @@ Tensor slice(const Tensor& x, std::int64_t dim_from_either_end, std::int64_t sta
   NV_CHECK_INDEX(x.rank() > 0, "slice", "a 0-d tensor cannot be sliced");
   const int dim = normalize_dim("slice", dim_from_either_end, x.rank());
   NV_CHECK(step >= 1, "slice", "step must be positive, got ", step);
-  NV_CHECK_INDEX(start >= 0 && start <= stop && stop <= x.size(dim), "slice", "needs 0 <= start <= stop <= ",
-                 x.size(dim), ", got ", start, " and ", stop);
+  NV_CHECK_INDEX(start >= 0 && start <= stop && stop <= x.size(dim), "slice",
+                 "needs 0 <= start <= stop <= ", x.size(dim), ", got ", start, " and ", stop);
   const std::int64_t size = (stop - start) / step + ((stop - start) % step != 0);
   Tensor y = copied(Region::whole(x).part(dim, start, size, step));
   if (core::needs_grad(x))
@@ -142,7 +144,8 @@ Tensor select(const Tensor& x, std::int64_t dim_from_either_end, std::int64_t in
   NV_CHECK_INDEX(index >= -size && index < size, "select", "index ", index, " is out of range for dimension ", dim,
                  " with size ", size);
   const std::int64_t at = index < 0 ? index + size : index;
-  Tensor y = copied(Region::whole(x).part(dim, at, 1)).view_as(without_dim(x.shape(), dim), without_dim(x.order(), dim));
+  Tensor y =
+      copied(Region::whole(x).part(dim, at, 1)).view_as(without_dim(x.shape(), dim), without_dim(x.order(), dim));
   if (core::needs_grad(x))
     core::record("select", y, {x},
                  [part = PartGradient{x.shape(), x.order(), dim, at, 1, 1}](core::Gradients& gradients) {
@@ -204,9 +207,8 @@ Tensor gather(const Tensor& input, std::int64_t dim_from_either_end, const Tenso
                  [s, checked, shape = input.shape(), order = input.order()](core::Gradients& gradients) {
                    const Tensor dy = row_major(gradients.dy());
                    Tensor dx = Tensor::empty(shape, DType::float32, order);
-                   core::launch(dx.numel() + 2 * dy.numel(), [=] {
-                     kernels::gather_backward(s, dy.f32(), checked.i64(), dx.f32_out());
-                   });
+                   core::launch(dx.numel() + 2 * dy.numel(),
+                                [=] { kernels::gather_backward(s, dy.f32(), checked.i64(), dx.f32_out()); });
                    gradients.set(0, dx);
                  });
   return y;

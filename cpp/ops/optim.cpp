@@ -135,13 +135,12 @@ StepList collect_gradients(const char* op, const std::vector<Tensor>& parameters
 
 }  // namespace
 
-void sgd_step(const std::vector<Tensor>& parameters, const std::vector<Tensor>& momentum_buffers,
-              const SgdOptions& o) {
+void sgd_step(const std::vector<Tensor>& parameters, const std::vector<Tensor>& momentum_buffers, const SgdOptions& o) {
   NV_CHECK(!o.nesterov || (o.momentum > 0 && o.dampening == 0), "sgd_step",
            "nesterov needs a positive momentum and no dampening, got momentum = ", o.momentum,
            ", dampening = ", o.dampening);
-  const StepList list = collect(
-      "sgd_step", parameters, {{{"momentum_buffers", momentum_buffers, o.momentum != 0}, kNoState, kNoState}});
+  const StepList list =
+      collect("sgd_step", parameters, {{{"momentum_buffers", momentum_buffers, o.momentum != 0}, kNoState, kNoState}});
   launch_step(list, kernels::sgd_step,
               kernels::SgdScalars{update_scalars(o.lr, o.weight_decay, false, o.maximize, o.l1), f32(o.lr),
                                   f32(o.momentum), f32(1.0 - o.dampening), o.nesterov, o.first_step});
@@ -162,12 +161,11 @@ void rmsprop_step(const std::vector<Tensor>& parameters, const std::vector<Tenso
 void adagrad_step(const std::vector<Tensor>& parameters, const std::vector<Tensor>& square_sums,
                   const AdagradOptions& o) {
   check_step("adagrad_step", o.step);
-  const StepList list =
-      collect("adagrad_step", parameters, {{{"square_sums", square_sums, true}, kNoState, kNoState}});
+  const StepList list = collect("adagrad_step", parameters, {{{"square_sums", square_sums, true}, kNoState, kNoState}});
   const double lr = o.lr / (1.0 + static_cast<double>(o.step - 1) * o.lr_decay);
-  launch_step(list, kernels::adagrad_step,
-              kernels::AdagradScalars{update_scalars(o.lr, o.weight_decay, false, o.maximize, o.l1), f32(lr),
-                                      f32(o.eps)});
+  launch_step(
+      list, kernels::adagrad_step,
+      kernels::AdagradScalars{update_scalars(o.lr, o.weight_decay, false, o.maximize, o.l1), f32(lr), f32(o.eps)});
 }
 
 void adam_step(const std::vector<Tensor>& parameters, const std::vector<Tensor>& first_moments,
@@ -181,28 +179,27 @@ void adam_step(const std::vector<Tensor>& parameters, const std::vector<Tensor>&
   const auto t = static_cast<double>(o.step);
   const double correction1 = 1.0 - std::pow(o.beta1, t), correction2 = 1.0 - std::pow(o.beta2, t);
   launch_step(list, kernels::adam_step,
-              kernels::AdamScalars{
-                  update_scalars(o.lr, o.weight_decay, o.decoupled_weight_decay, o.maximize, o.l1), f32(o.beta1),
-                  f32(1.0 - o.beta1), f32(o.beta2), f32(1.0 - o.beta2), f32(o.eps), f32(1.0 / std::sqrt(correction2)),
-                  f32(o.lr / correction1), 0.0f});
+              kernels::AdamScalars{update_scalars(o.lr, o.weight_decay, o.decoupled_weight_decay, o.maximize, o.l1),
+                                   f32(o.beta1), f32(1.0 - o.beta1), f32(o.beta2), f32(1.0 - o.beta2), f32(o.eps),
+                                   f32(1.0 / std::sqrt(correction2)), f32(o.lr / correction1), 0.0f});
 }
 
 void nadam_step(const std::vector<Tensor>& parameters, const std::vector<Tensor>& first_moments,
                 const std::vector<Tensor>& second_moments, const NadamOptions& o) {
   check_step("nadam_step", o.step);
-  const StepList list = collect(
-      "nadam_step", parameters,
-      {{{"first_moments", first_moments, true}, {"second_moments", second_moments, true}, kNoState}});
+  const StepList list =
+      collect("nadam_step", parameters,
+              {{{"first_moments", first_moments, true}, {"second_moments", second_moments, true}, kNoState}});
   const auto t = static_cast<double>(o.step);
   const double correction2 = 1.0 - std::pow(o.beta2, t);
   const double mu = o.beta1 * (1.0 - 0.5 * std::pow(0.96, t * o.momentum_decay));
   const double mu_next = o.beta1 * (1.0 - 0.5 * std::pow(0.96, (t + 1.0) * o.momentum_decay));
   const double product = o.mu_product * mu;
   launch_step(list, kernels::nadam_step,
-              kernels::AdamScalars{
-                  update_scalars(o.lr, o.weight_decay, o.decoupled_weight_decay, o.maximize, o.l1), f32(o.beta1),
-                  f32(1.0 - o.beta1), f32(o.beta2), f32(1.0 - o.beta2), f32(o.eps), f32(1.0 / std::sqrt(correction2)),
-                  f32(o.lr * mu_next / (1.0 - product * mu_next)), f32(o.lr * (1.0 - mu) / (1.0 - product))});
+              kernels::AdamScalars{update_scalars(o.lr, o.weight_decay, o.decoupled_weight_decay, o.maximize, o.l1),
+                                   f32(o.beta1), f32(1.0 - o.beta1), f32(o.beta2), f32(1.0 - o.beta2), f32(o.eps),
+                                   f32(1.0 / std::sqrt(correction2)), f32(o.lr * mu_next / (1.0 - product * mu_next)),
+                                   f32(o.lr * (1.0 - mu) / (1.0 - product))});
 }
 
 double clip_grad_norm_(const std::vector<Tensor>& parameters, double max_norm, double norm_type,
@@ -217,8 +214,8 @@ double clip_grad_norm_(const std::vector<Tensor>& parameters, double max_norm, d
   core::launch(work, [table = list.table, segments = list.segments, result, norm, norm_type] {
     kernels::gradient_norm(segments, norm_type, norm);
   });
-  NV_CHECK_AS(core::StateError, !error_if_nonfinite || std::isfinite(*norm), "clip_grad_norm_",
-              "the norm of the gradients is ", *norm, ": they cannot be clipped");
+  NV_CHECK(!error_if_nonfinite || std::isfinite(*norm), "clip_grad_norm_", "the norm of the gradients is ", *norm,
+           ": they cannot be clipped");
   core::launch(work, [table = list.table, segments = list.segments, result, norm, max_norm] {
     kernels::clip_by_norm(segments, max_norm, norm);
   });

@@ -34,8 +34,13 @@ double normal_tail(double z) { return 0.5 * std::erfc(-z * 0.7071067811865475244
 kernels::TruncatedNormal truncated_normal(double mean, double std, double low, double high) {
   const double z_low = (low - mean) / std, z_high = (high - mean) / std;
   const bool mirror = z_low > 0;  // tail probabilities near 0 keep the digits that those near 1 lose
-  return {mean, std, low, high, mirror ? normal_tail(-z_high) : normal_tail(z_low),
-          mirror ? normal_tail(-z_low) : normal_tail(z_high), mirror};
+  return {mean,
+          std,
+          low,
+          high,
+          mirror ? normal_tail(-z_high) : normal_tail(z_low),
+          mirror ? normal_tail(-z_low) : normal_tail(z_high),
+          mirror};
 }
 
 }  // namespace
@@ -90,8 +95,7 @@ void uniform_(const Tensor& x, double low, double high) {
   const Tensor stream = random_stream(n);
   const auto from = static_cast<float>(low), to = static_cast<float>(high);
   const float largest = from == to ? from : std::nextafter(to, from);
-  core::launch(n * kUniformWork,
-               [=] { kernels::random_uniform(stream.i64(), from, to, largest, x.f32_out(), n); });
+  core::launch(n * kUniformWork, [=] { kernels::random_uniform(stream.i64(), from, to, largest, x.f32_out(), n); });
 }
 
 void normal_(const Tensor& x, double mean, double std) {
@@ -112,8 +116,9 @@ void trunc_normal_(const Tensor& x, double mean, double std, double low, double 
   const std::int64_t n = x.numel();
   const kernels::TruncatedNormal distribution = truncated_normal(mean, std, low, high);
   // Beyond 37 standard deviations no double holds the probability of the tail.
-  NV_CHECK(distribution.p_high > 0, "trunc_normal_", "[low, high] must come within 37 std of the mean, got mean = ",
-           mean, ", std = ", std, ", low = ", low, ", high = ", high);
+  NV_CHECK(distribution.p_high > 0, "trunc_normal_",
+           "[low, high] must come within 37 std of the mean, got mean = ", mean, ", std = ", std, ", low = ", low,
+           ", high = ", high);
   const Tensor stream = random_stream(n);
   core::launch(n * kQuantileWork,
                [=] { kernels::random_truncated_normal(stream.i64(), distribution, x.f32_out(), n); });

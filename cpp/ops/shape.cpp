@@ -128,9 +128,8 @@ Tensor permute_to(const char* name, const Tensor& x, const std::vector<int>& dim
   if (core::needs_grad(x)) {
     std::vector<int> inverse(dims.size());
     for (std::size_t i = 0; i < dims.size(); ++i) inverse[static_cast<std::size_t>(dims[i])] = static_cast<int>(i);
-    core::record(name, y, {x}, [inverse](core::Gradients& gradients) {
-      gradients.set(0, permuted(gradients.dy(), inverse));
-    });
+    core::record(name, y, {x},
+                 [inverse](core::Gradients& gradients) { gradients.set(0, permuted(gradients.dy(), inverse)); });
   }
   return y;
 }
@@ -344,19 +343,18 @@ std::vector<Tensor> split(const Tensor& x, const Dims& sizes, std::int64_t dim_f
     start += size;
   }
   if (core::needs_grad(x) && !parts.empty())
-    core::record("split", parts, {x},
-                 [shape = x.shape(), order = x.order(), sizes, dim](core::Gradients& gradients) {
-                   bool all = true;
-                   for (std::size_t i = 0; i < sizes.size(); ++i) all &= gradients.dy(static_cast<int>(i)).defined();
-                   Tensor dx = all ? Tensor::empty(shape, DType::float32, order) : zeros(shape, order);
-                   const Region whole = Region::whole(dx);
-                   std::int64_t from = 0;
-                   for (std::size_t i = 0; i < sizes.size(); from += sizes[i++]) {
-                     const Tensor& dy = gradients.dy(static_cast<int>(i));
-                     if (dy.defined()) copy_region(Region::whole(dy), whole.part(dim, from, sizes[i]));
-                   }
-                   gradients.set(0, dx);
-                 });
+    core::record("split", parts, {x}, [shape = x.shape(), order = x.order(), sizes, dim](core::Gradients& gradients) {
+      bool all = true;
+      for (std::size_t i = 0; i < sizes.size(); ++i) all &= gradients.dy(static_cast<int>(i)).defined();
+      Tensor dx = all ? Tensor::empty(shape, DType::float32, order) : zeros(shape, order);
+      const Region whole = Region::whole(dx);
+      std::int64_t from = 0;
+      for (std::size_t i = 0; i < sizes.size(); from += sizes[i++]) {
+        const Tensor& dy = gradients.dy(static_cast<int>(i));
+        if (dy.defined()) copy_region(Region::whole(dy), whole.part(dim, from, sizes[i]));
+      }
+      gradients.set(0, dx);
+    });
   return parts;
 }
 

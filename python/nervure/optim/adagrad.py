@@ -80,6 +80,7 @@ class Adagrad(Optimizer):
         return float(group["initial_accumulator_value"])
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update the parameters that have a gradient; see :meth:`Optimizer.step`."""
         loss = None if closure is None else run_closure(closure)
         for index, group in enumerate(self.param_groups):
             for plan in self._plans_for(index, group, _NAMES):

@@ -83,6 +83,7 @@ class Adam(Optimizer):
         check_betas(group)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update the parameters that have a gradient; see :meth:`Optimizer.step`."""
         loss = None if closure is None else run_closure(closure)
         for index, group in enumerate(self.param_groups):
             amsgrad = group["amsgrad"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Learning-rate schedules. Call ``scheduler.step()`` after ``optimizer.step()``, usually once per epoch.
+"""Learning-rate schedules: call ``step()`` after the optimiser's, usually once per epoch.
 
 Below, ``lr_0`` is the learning rate that a group had when the schedule was made (its
 ``initial_lr``) and ``t`` counts the calls of ``step()``. Schedules that say so multiply the
@@ -57,9 +57,7 @@ class LRScheduler:
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
         if not isinstance(optimizer, Optimizer):
-            raise TypeError(
-                f"[lr_scheduler] needs an Optimizer, got {type(optimizer).__name__}"
-            )
+            raise TypeError(f"[lr_scheduler] needs an Optimizer, got {type(optimizer).__name__}")
         self.optimizer = optimizer
         for i, group in enumerate(optimizer.param_groups):
             if last_epoch == -1:
@@ -133,6 +131,7 @@ class _Multiplicative(LRScheduler):
         raise NotImplementedError
 
     def get_lr(self) -> list[float]:
+        """Rates of all groups at this epoch; see :meth:`LRScheduler.get_lr`."""
         factor = self._factor()
         return [lr * factor for lr in self._current()]
 
@@ -312,12 +311,14 @@ class LambdaLR(LRScheduler):
         return self.get_lr()
 
     def get_lr(self) -> list[float]:
+        """Rates of all groups at this epoch; see :meth:`LRScheduler.get_lr`."""
         return [
             base * f(self.last_epoch)
             for base, f in zip(self.base_lrs, self.lr_lambdas, strict=True)
         ]
 
     def state_dict(self) -> dict[str, Any]:
+        """Everything but the optimiser; see :meth:`LRScheduler.state_dict`."""
         state = super().state_dict()
         state["lr_lambdas"] = [
             dict(vars(f)) if hasattr(f, "__dict__") and not hasattr(f, "__code__") else None
@@ -326,6 +327,7 @@ class LambdaLR(LRScheduler):
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over what :meth:`state_dict` gave."""
         super().load_state_dict({k: v for k, v in state_dict.items() if k != "lr_lambdas"})
         for f, attributes in zip(self.lr_lambdas, state_dict["lr_lambdas"], strict=True):
             if attributes is not None:
@@ -365,6 +367,7 @@ class CosineAnnealingLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
+        """Rates of all groups at this epoch; see :meth:`LRScheduler.get_lr`."""
         t, period = self.last_epoch, self.T_max
         if (t - 1 - period) % (2 * period) == 0:  # the quotient below would divide by zero
             rise = (1.0 - math.cos(math.pi / period)) / 2.0
@@ -381,7 +384,9 @@ class CosineAnnealingLR(LRScheduler):
 
 
 class CosineAnnealingWarmRestarts(LRScheduler):
-    """``lr = eta_min + (lr_0 - eta_min) (1 + cos(pi T_cur / T_i)) / 2``, from ``lr_0`` again and again.
+    """``lr = eta_min + (lr_0 - eta_min) (1 + cos(pi T_cur / T_i)) / 2``, starting over.
+
+    ``T_cur`` epochs of the cycle are done, ``T_i`` is its length.
 
     Parameters
     ----------
@@ -439,6 +444,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         self._set(self.get_lr())
 
     def get_lr(self) -> list[float]:
+        """Rates of all groups at this epoch; see :meth:`LRScheduler.get_lr`."""
         share = (1.0 + math.cos(math.pi * self.T_cur / self.T_i)) / 2.0
         return [self.eta_min + (base - self.eta_min) * share for base in self.base_lrs]
 
@@ -521,14 +527,10 @@ class OneCycleLR(LRScheduler):
         last_epoch: int = -1,
     ) -> None:
         if not isinstance(optimizer, Optimizer):
-            raise TypeError(
-                f"[lr_scheduler] needs an Optimizer, got {type(optimizer).__name__}"
-            )
+            raise TypeError(f"[lr_scheduler] needs an Optimizer, got {type(optimizer).__name__}")
         if total_steps is None:
             if epochs is None or steps_per_epoch is None:
-                raise ValueError(
-                    "[OneCycleLR] needs total_steps, or epochs and steps_per_epoch"
-                )
+                raise ValueError("[OneCycleLR] needs total_steps, or epochs and steps_per_epoch")
             _check(_is_count(epochs), "epochs", "a positive integer", epochs)
             _check(
                 _is_count(steps_per_epoch), "steps_per_epoch", "a positive integer", steps_per_epoch
@@ -537,7 +539,10 @@ class OneCycleLR(LRScheduler):
         _check(_is_count(total_steps), "total_steps", "a positive integer", total_steps)
         _check(0.0 <= pct_start <= 1.0, "pct_start", "in [0, 1]", pct_start)
         _check(
-            anneal_strategy in ("cos", "linear"), "anneal_strategy", "cos or linear", anneal_strategy
+            anneal_strategy in ("cos", "linear"),
+            "anneal_strategy",
+            "cos or linear",
+            anneal_strategy,
         )
         self.total_steps = total_steps
         self.anneal_strategy = anneal_strategy
@@ -555,17 +560,19 @@ class OneCycleLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
+        """Rates of all groups at this epoch; see :meth:`LRScheduler.get_lr`."""
         t = self.last_epoch
         if t > self.total_steps:
             raise ValueError(
                 f"[OneCycleLR] the cycle has {self.total_steps} steps, this would be number {t}"
             )
         begin = 0.0
-        for end, lr_range, momentum_range in self._phases:
-            if t <= end or end == self.total_steps - 1:
-                share = (t - begin) / (end - begin)
+        for phase in self._phases:
+            if t <= phase[0] or phase is self._phases[-1]:
                 break
-            begin = end
+            begin = phase[0]
+        end, lr_range, momentum_range = phase
+        share = (t - begin) / (end - begin)
         for group in self.optimizer.param_groups if self.cycle_momentum else ():
             self._set_momentum(group, self._between(group, momentum_range, share))
         return [self._between(group, lr_range, share) for group in self.optimizer.param_groups]
@@ -609,7 +616,7 @@ class OneCycleLR(LRScheduler):
 def _one_cycle_phases(
     steps: int, pct_start: float, three_phase: bool
 ) -> list[tuple[float, tuple[str, str], tuple[str, str]]]:
-    """Last step of each phase, and the options of a group between which its rate and momentum go."""
+    """Last step of each phase, and between which options of a group its rate and momentum go."""
     up = float(pct_start * steps) - 1.0
     rise = (up, ("initial_lr", "max_lr"), ("max_momentum", "base_momentum"))
     if not three_phase:
@@ -680,6 +687,7 @@ class SequentialLR(LRScheduler):
         self._last_lr = active.get_last_lr()
 
     def step(self) -> None:
+        """Go on to the next epoch, in the schedule whose turn it is."""
         self.last_epoch += 1
         index = bisect_right(self._milestones, self.last_epoch)
         active = self._schedulers[index]
@@ -690,11 +698,13 @@ class SequentialLR(LRScheduler):
         self._last_lr = active.get_last_lr()
 
     def state_dict(self) -> dict[str, Any]:
+        """Everything but the optimiser; see :meth:`LRScheduler.state_dict`."""
         state = super().state_dict()
         state["_schedulers"] = [scheduler.state_dict() for scheduler in self._schedulers]
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over what :meth:`state_dict` gave."""
         super().load_state_dict({k: v for k, v in state_dict.items() if k != "_schedulers"})
         for scheduler, state in zip(self._schedulers, state_dict["_schedulers"], strict=True):
             scheduler.load_state_dict(state)
@@ -756,9 +766,7 @@ class ReduceLROnPlateau(LRScheduler):
         _check(mode in ("min", "max"), "mode", "min or max", mode)
         _check(threshold_mode in ("rel", "abs"), "threshold_mode", "rel or abs", threshold_mode)
         if not isinstance(optimizer, Optimizer):
-            raise TypeError(
-                f"[lr_scheduler] needs an Optimizer, got {type(optimizer).__name__}"
-            )
+            raise TypeError(f"[lr_scheduler] needs an Optimizer, got {type(optimizer).__name__}")
         self.optimizer = optimizer
         self.mode = mode
         self.factor = factor

@@ -85,6 +85,7 @@ class NAdam(Optimizer):
         values["mu_product"] = plan.mu_product
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update the parameters that have a gradient; see :meth:`Optimizer.step`."""
         loss = None if closure is None else run_closure(closure)
         for index, group in enumerate(self.param_groups):
             beta1, beta2 = group["betas"]

@@ -69,9 +69,6 @@ class _GroupPlans:
         self.count = len(params)
         self.plans = plans
 
-    def fits(self, params: list[Tensor], names: tuple[str, ...]) -> bool:
-        return self.names is names and self.params is params and self.count == len(params)
-
 
 class Optimizer:
     """Base class: holds parameter groups and the state of their parameters.
@@ -188,7 +185,8 @@ class Optimizer:
             ``{"state": {index: {name: value}}, "param_groups": [{option: value, "params":
             [index, ...]}]}``, parameters counted over all groups.
         """
-        groups, index_of = [], {}
+        groups: list[Group] = []
+        index_of: dict[Tensor, int] = {}
         for group in self.param_groups:
             for p in group["params"]:
                 index_of[p] = len(index_of)
@@ -251,7 +249,13 @@ class Optimizer:
         ``names`` are the state tensors that the step takes, in its order; "" for one not in use.
         """
         made = self._plans[index]
-        if made is None or not made.fits(group["params"], names):
+        params = group["params"]
+        if (
+            made is None
+            or made.names is not names
+            or made.params is not params
+            or made.count != len(params)
+        ):
             return self._make_plans(index, group, names)
         for plan in made.plans:
             if not plan.tensors.is_current():

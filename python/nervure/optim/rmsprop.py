@@ -92,6 +92,7 @@ class RMSprop(Optimizer):
         require(group["alpha"] <= 1.0, "alpha", "in [0, 1]", group["alpha"])
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update the parameters that have a gradient; see :meth:`Optimizer.step`."""
         loss = None if closure is None else run_closure(closure)
         for index, group in enumerate(self.param_groups):
             momentum, centered = group["momentum"], group["centered"]

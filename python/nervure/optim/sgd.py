@@ -86,6 +86,7 @@ class SGD(Optimizer):
         """Steps are not counted."""
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update the parameters that have a gradient; see :meth:`Optimizer.step`."""
         loss = None if closure is None else run_closure(closure)
         for index, group in enumerate(self.param_groups):
             momentum = group["momentum"]
