@@ -35,7 +35,7 @@ NV_FUNCTOR2(InverseRoot, (static_cast<void>(b), 1.0f / simd::NV_ISA::sqrt(a)))
     NV_INLINE_METHOD vf operator()(vf d, vf a, vf b) const { return expression; } \
   };
 
-NV_FUNCTOR3(DivBackward, -d * a / b)
+NV_FUNCTOR3(DivBackward, -d * (a / b) / b)
 NV_FUNCTOR3(PowBackwardBase, select(b == 0.0f, vf{}, d * (b * simd::NV_ISA::pow(a, b - 1.0f))))
 NV_FUNCTOR3(PowBackwardExponent, select((a == 0.0f) & (b >= 0.0f), vf{}, d * (simd::NV_ISA::pow(a, b) * log(a))))
 NV_FUNCTOR3(MaximumBackward, select(a == b, d * 0.5f, select(a < b, vf{}, d)))

@@ -16,7 +16,7 @@ struct Place {
   std::int64_t from = 0, to = 0;
 
   Place(const Loops& loops, int outer, int skipped, std::int64_t row) {
-    for (int j = outer - 1; j >= 0; --j) {
+    for (int j = outer - 1; j >= 0 && row > 0; --j) {
       if (j == skipped) continue;
       const std::int64_t i = row % loops.size[j];
       row /= loops.size[j];

@@ -40,11 +40,11 @@ struct Buffers {
 struct Cursor {
   const Loops& loops;
   const int outer;  // loops that count rows
-  std::int64_t index[kMaxLoops];
+  std::int64_t index[kMaxLoops] = {};
   std::int64_t offset[kMaxInputs] = {};
 
   Cursor(const Loops& all, std::int64_t row) : loops(all), outer(all.rank - 1) {
-    for (int j = outer - 1; j >= 0; --j) {
+    for (int j = outer - 1; j >= 0 && row > 0; --j) {
       index[j] = row % loops.size[j];
       row /= loops.size[j];
       for (int k = 0; k < kMaxInputs; ++k) offset[k] += index[j] * loops.stride[k][j];
@@ -129,44 +129,63 @@ Pattern pattern_of(const Loops& loops, int k) {
   return dense ? Pattern::dense : repeated ? Pattern::repeated : Pattern::general;
 }
 
-/// Short rows: blocks of as many whole rows as fit; an input repeated in every row is expanded once per chunk.
-void run_short_rows(const ElementwiseJob& job, const Loops& loops) {
+struct Patterns {
+  Pattern of[kMaxInputs] = {};
+  bool any_general = false;
+
+  Patterns(const Loops& loops, int n_inputs) {
+    for (int k = 0; k < n_inputs; ++k) {
+      of[k] = pattern_of(loops, k);
+      any_general |= of[k] == Pattern::general;
+    }
+  }
+};
+
+/// Rows begin .. end-1 in blocks of block_rows; an input repeated in every row is expanded once.
+void run_row_blocks(const ElementwiseJob& job, const Loops& loops, const Patterns& pattern, std::int64_t begin,
+                    std::int64_t end, std::int64_t block_rows) {
   const int last = loops.rank - 1;
   const std::int64_t length = loops.size[last];
-  const std::int64_t rows = loops.numel() / length;
+  Buffers buffers;
+  Cursor cursor(loops, begin);
+  auto expand_row = [&](int k, std::int64_t row) {
+    const std::int64_t bytes = job.input_bytes[k];
+    expand(buffers.data[k] + row * length * bytes, element(job.input[k], cursor.offset[k], bytes),
+           loops.stride[k][last], length, bytes);
+  };
+  const std::int64_t most = end - begin < block_rows ? end - begin : block_rows;
+  for (int k = 0; k < job.n_inputs; ++k)
+    if (pattern.of[k] == Pattern::repeated)
+      for (std::int64_t row = 0; row < most; ++row) expand_row(k, row);
+  for (std::int64_t first = begin; first < end; first += block_rows) {
+    const std::int64_t count = end - first < block_rows ? end - first : block_rows;
+    if (pattern.any_general)
+      for (std::int64_t row = 0; row < count; ++row, cursor.next_row())
+        for (int k = 0; k < job.n_inputs; ++k)
+          if (pattern.of[k] == Pattern::general) expand_row(k, row);
+    const void* at[kMaxInputs] = {};
+    for (int k = 0; k < job.n_inputs; ++k)
+      at[k] = pattern.of[k] == Pattern::dense ? element(job.input[k], first * length, job.input_bytes[k])
+                                              : buffers.data[k];
+    job.function(at, static_cast<char*>(job.output) + first * length * job.output_bytes, count * length);
+  }
+}
+
+/// Short rows: blocks of as many whole rows as fit.
+void run_short_rows(const ElementwiseJob& job, const Loops& loops, const Patterns& pattern) {
+  const std::int64_t length = loops.size[loops.rank - 1];
   const std::int64_t block_rows = kBlock / length;
   const std::int64_t per_chunk = kGrain / (block_rows * length) * block_rows;
-  Pattern pattern[kMaxInputs] = {};
-  bool walk = false;
-  for (int k = 0; k < job.n_inputs; ++k) {
-    pattern[k] = pattern_of(loops, k);
-    walk |= pattern[k] == Pattern::general;
-  }
-  core::parallel_for(rows, per_chunk, [&](std::int64_t begin, std::int64_t end) {
-    Buffers buffers;
-    Cursor cursor(loops, begin);
-    auto expand_row = [&](int k, std::int64_t row) {
-      expand(buffers.data[k] + row * length * job.input_bytes[k],
-             element(job.input[k], cursor.offset[k], job.input_bytes[k]), loops.stride[k][last], length,
-             job.input_bytes[k]);
-    };
-    const std::int64_t most = end - begin < block_rows ? end - begin : block_rows;
-    for (int k = 0; k < job.n_inputs; ++k)
-      if (pattern[k] == Pattern::repeated)
-        for (std::int64_t row = 0; row < most; ++row) expand_row(k, row);
-    for (std::int64_t first = begin; first < end; first += block_rows) {
-      const std::int64_t count = end - first < block_rows ? end - first : block_rows;
-      if (walk)
-        for (std::int64_t row = 0; row < count; ++row, cursor.next_row())
-          for (int k = 0; k < job.n_inputs; ++k)
-            if (pattern[k] == Pattern::general) expand_row(k, row);
-      const void* at[kMaxInputs] = {};
-      for (int k = 0; k < job.n_inputs; ++k)
-        at[k] = pattern[k] == Pattern::dense ? element(job.input[k], first * length, job.input_bytes[k])
-                                             : buffers.data[k];
-      job.function(at, static_cast<char*>(job.output) + first * length * job.output_bytes, count * length);
-    }
+  core::parallel_for(loops.numel() / length, per_chunk, [&](std::int64_t begin, std::int64_t end) {
+    run_row_blocks(job, loops, pattern, begin, end, block_rows);
   });
+}
+
+/// One block: no division anywhere, each would cost as much as the work.
+void run_block(const ElementwiseJob& job, const Loops& loops) {
+  std::int64_t rows = 1;
+  for (int j = 0; j + 1 < loops.rank; ++j) rows *= loops.size[j];
+  run_row_blocks(job, loops, Patterns(loops, job.n_inputs), 0, rows, rows);
 }
 
 }  // namespace
@@ -174,13 +193,10 @@ void run_short_rows(const ElementwiseJob& job, const Loops& loops) {
 void run_elementwise(const ElementwiseJob& job, const Loops& loops) {
   const std::int64_t n = loops.numel();
   if (n == 0) return;
-  Loops one = loops;
-  if (loops.rank == 0) {
-    one.rank = 1;
-    one.size[0] = 1;
-  }
-  if (one.rank == 1 || one.size[one.rank - 1] >= kLongRow) return run_long_rows(job, one);
-  run_short_rows(job, one);
+  if (loops.rank == 0) return job.function(job.input, job.output, 1);
+  if (n <= kBlock) return run_block(job, loops);
+  if (loops.rank == 1 || loops.size[loops.rank - 1] >= kLongRow) return run_long_rows(job, loops);
+  run_short_rows(job, loops, Patterns(loops, job.n_inputs));
 }
 
 }  // namespace nervure::kernels::NV_ISA

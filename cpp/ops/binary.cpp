@@ -17,7 +17,23 @@ void launch_flat(Binary op, const Tensor& a, const Tensor& b, const Tensor& y) {
   });
 }
 
+/// a op b where one of them, of no higher rank, has one element.
+Tensor scalar_binary(Binary op, const Tensor& a, const Tensor& b, const Tensor& full) {
+  const Tensor y = Tensor::empty_like(full);
+  Loops loops;
+  loops.rank = 1;
+  loops.size[0] = full.numel();
+  loops.stride[0][0] = &a == &full;
+  loops.stride[1][0] = &b == &full;
+  core::launch(y.numel(), [op, loops, pa = a.f32(), pb = b.f32(), py = y.f32_out()] {
+    kernels::binary_forward(op, pa, pb, py, loops);
+  });
+  return y;
+}
+
 Tensor broadcast_binary(const char* name, Binary op, const Tensor& a, const Tensor& b) {
+  if (b.rank() <= a.rank() && b.numel() == 1) return scalar_binary(op, a, b, a);
+  if (a.rank() <= b.rank() && a.numel() == 1) return scalar_binary(op, a, b, b);
   const Shape shape = broadcast_shape(name, a.shape(), b.shape());
   const Order order = broadcast_order(shape, {&a, &b});
   const Tensor y = Tensor::empty(shape, DType::float32, order);
@@ -54,7 +70,7 @@ Tensor ternary(Ternary op, const Tensor& dy, const Tensor& a, const Tensor& b) {
 
 /// `saved` when the gradient that needs it is wanted.
 Tensor saved_for(const Tensor& wanted_by, const Tensor& saved) {
-  return wanted_by.requires_grad() ? saved.detach() : Tensor();
+  return wanted_by.requires_grad() ? saved : Tensor();
 }
 
 }  // namespace
@@ -107,10 +123,10 @@ Tensor div(const Tensor& left, const Tensor& right) {
   const Tensor y = binary("div", Binary::div, a, b);
   if (core::needs_grad(a, b))
     core::record("div", y, {a, b},
-                 [a_shape = a.shape(), b_saved = b.detach(), y_saved = saved_for(b, y)](core::Gradients& g) {
-                   if (g.wants(0)) g.set(0, sum_to_shape(binary("div", Binary::div, g.dy(), b_saved), a_shape));
+                 [a_shape = a.shape(), b, a_saved = saved_for(b, a)](core::Gradients& g) {
+                   if (g.wants(0)) g.set(0, sum_to_shape(binary("div", Binary::div, g.dy(), b), a_shape));
                    if (!g.wants(1)) return;
-                   g.set(1, sum_to_shape(ternary(Ternary::div_backward, g.dy(), y_saved, b_saved), b_saved.shape()));
+                   g.set(1, sum_to_shape(ternary(Ternary::div_backward, g.dy(), a_saved, b), b.shape()));
                  });
   return y;
 }
@@ -121,7 +137,7 @@ Tensor pow(const Tensor& left, const Tensor& right) {
   const Tensor& b = as_float32(right, converted[1]);
   const Tensor y = binary("pow", Binary::pow, a, b);
   if (core::needs_grad(a, b))
-    core::record("pow", y, {a, b}, [a = a.detach(), b = b.detach()](core::Gradients& g) {
+    core::record("pow", y, {a, b}, [a, b](core::Gradients& g) {
       if (g.wants(0)) g.set(0, sum_to_shape(ternary(Ternary::pow_backward_base, g.dy(), a, b), a.shape()));
       if (g.wants(1)) g.set(1, sum_to_shape(ternary(Ternary::pow_backward_exponent, g.dy(), a, b), b.shape()));
     });
@@ -136,7 +152,7 @@ Tensor extreme(const char* name, Binary op, Ternary backward, const Tensor& left
   const Tensor& b = as_float32(right, converted[1]);
   const Tensor y = binary(name, op, a, b);
   if (core::needs_grad(a, b))
-    core::record(name, y, {a, b}, [backward, a = a.detach(), b = b.detach()](core::Gradients& g) {
+    core::record(name, y, {a, b}, [backward, a, b](core::Gradients& g) {
       if (g.wants(0)) g.set(0, sum_to_shape(ternary(backward, g.dy(), a, b), a.shape()));
       if (g.wants(1)) g.set(1, sum_to_shape(ternary(backward, g.dy(), b, a), b.shape()));
     });
