@@ -42,7 +42,9 @@ def draw(run: Run, path: Path) -> None:
             axes.axvline(1, color="0.2", linewidth=0.8)
             axes.margins(x=0.18)
             axes.set_title(f"{threads} thread{'s' if threads > 1 else ''}")
-            axes.set_xlabel("time of the peer / time of Nervure (log); right of 1: Nervure is faster")
+            axes.set_xlabel(
+                "time of the peer / time of Nervure (log); right of 1: Nervure is faster"
+            )
             axes.xaxis.set_major_formatter("{x:g}")
             axes.grid(axis="x", color="0.9")
             axes.set_axisbelow(True)
@@ -52,7 +54,8 @@ def draw(run: Run, path: Path) -> None:
         panels[0].set_yticks(range(len(names)), names)
         panels[0].set_ylim(len(names) - 0.4, -0.6)
         if peers:
-            panels[0].legend(frameon=False, loc="lower right")
+            handles, labels = panels[0].get_legend_handles_labels()
+            figure.legend(handles, labels, frameon=False, loc="upper right", ncols=len(peers))
         machine = run.machine
         versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
         figure.suptitle(f"{machine['cpu']}, {machine['isa']}\n{versions}", fontsize=9)

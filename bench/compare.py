@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""Two result files of ``nervure bench --json`` side by side: ``python bench/compare.py A.json B.json``.
+"""Two result files of ``nervure bench --json`` side by side.
 
-Ratio is A's time / B's, so that above 1 means that B is faster. A row is marked "~" (noise) when the
-difference is no larger than the spread of the rounds of the two runs together.
+``python bench/compare.py A.json B.json``, or ``python -m nervure.bench.compare A.json B.json``. The
+ratio is A's time / B's, so that above 1 means that B is faster. A row is marked "~" (noise) when
+the difference is no larger than the spread of the rounds of both runs together.
 """
 
 from __future__ import annotations
@@ -63,7 +64,9 @@ def compare(a: dict[str, Any], b: dict[str, Any], contestant: str = "nervure") -
     if common:
         logs = [math.log(rows_a[key]["median"] / rows_b[key]["median"]) for key in common]
         mean = math.exp(sum(logs) / len(logs))
-        lines.append(f"{len(common)} rows, geometric mean A / B {mean:.3f} (+ B faster, - B slower, ~ noise)")
+        lines.append(
+            f"{len(common)} rows, geometric mean A / B {mean:.3f} (+ B faster, - B slower, ~ noise)"
+        )
     for label, mine, other in (("A", rows_a, rows_b), ("B", rows_b, rows_a)):
         if alone := [key[3] for key in mine if key not in other]:
             lines.append(f"only in {label}: {', '.join(dict.fromkeys(alone))}")
@@ -81,7 +84,7 @@ def differences(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split(":")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("a", type=Path, metavar="A.json")
     parser.add_argument("b", type=Path, metavar="B.json")
     parser.add_argument(

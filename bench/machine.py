@@ -43,9 +43,11 @@ def versions(peers: Peers) -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """Commit of the source tree that this package is imported from; "+" marks uncommitted changes."""
+    """Commit of the source tree that this package lies in; "+" marks uncommitted changes."""
     folder = Path(nv.__file__).resolve().parent
     try:
+        # A file that git does not track lies in a virtual environment inside somebody's repository.
+        _git(folder, "ls-files", "--error-unmatch", "__init__.py")
         return _git(folder, "rev-parse", "--short=12", "HEAD") + (
             "+" if _git(folder, "status", "--porcelain", "--untracked-files=no", ".") else ""
         )
@@ -54,11 +56,5 @@ def commit() -> str | None:
 
 
 def _git(folder: Path, *command: str) -> str:
-    # A file that git does not track lies in somebody else's repository: a virtual environment in it.
-    subprocess.run(
-        ["git", "-C", folder, "ls-files", "--error-unmatch", "__init__.py"],
-        check=True,
-        capture_output=True,
-    )
     result = subprocess.run(["git", "-C", folder, *command], check=True, capture_output=True)
     return result.stdout.decode().strip()

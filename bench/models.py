@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -24,22 +25,24 @@ Layers = list[tuple[Floats, Floats]]
 CHECKED_STEPS = 5
 
 
-def _losses(step: Callable[[], Any]) -> list[float]:
-    return [float(step()) for _ in range(CHECKED_STEPS)]
+def _losses(step: Callable[[], Any]) -> list[Any]:
+    return [step() for _ in range(CHECKED_STEPS)]
 
 
 def initial_layers(sizes: Sequence[int]) -> Layers:
     """Weights (out, in) and biases as PyTorch's Linear is initialised: uniform in 1 / sqrt(in)."""
     rng = np.random.default_rng(0)
     layers: Layers = []
-    for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
+    for inputs, outputs in pairwise(sizes):
         bound = inputs**-0.5
         weight = rng.uniform(-bound, bound, (outputs, inputs)).astype(np.float32)
         layers.append((weight, rng.uniform(-bound, bound, outputs).astype(np.float32)))
     return layers
 
 
-def _training_step(net: Any, optimizer: Any, loss_function: Any, x: Any, y: Any) -> Any:
+def _training_step(
+    net: Any, optimizer: Any, loss_function: Any, x: Any, y: Any
+) -> Callable[[], Any]:
     """The training step of Nervure and torch, call for call the same."""
 
     def step() -> Any:
@@ -66,7 +69,7 @@ def mlp(peers: Peers, sizes: tuple[int, ...], batch: int) -> Contest:
     jax: one jitted function)"""
     x, y = floats(batch, sizes[0]), classes(sizes[-1], batch)
     layers = initial_layers(sizes)
-    products = [n * m for n, m in zip(sizes[:-1], sizes[1:], strict=True)]
+    products = [n * m for n, m in pairwise(sizes)]
     # forward, dW, and dX of all layers but the first
     flops = 2.0 * batch * (3 * sum(products) - products[0])
     contest = Contest(flops=flops, tolerance=1e-4)
@@ -74,7 +77,9 @@ def mlp(peers: Peers, sizes: tuple[int, ...], batch: int) -> Contest:
     step = _nervure_mlp(layers, x, y)
     contest.add("nervure", step, lambda: _losses(step))
     numpy_net = NumpyMLP(layers, batch)
-    contest.add("numpy", lambda: numpy_net.step(x, y), lambda: _losses(lambda: numpy_net.step(x, y)))
+    contest.add(
+        "numpy", lambda: numpy_net.step(x, y), lambda: _losses(lambda: numpy_net.step(x, y))
+    )
     if peers.torch:
         torch_step = _torch_mlp(peers.torch, layers, x, y)
         contest.add("torch", torch_step, lambda: _losses(torch_step))

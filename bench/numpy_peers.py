@@ -70,7 +70,7 @@ def _blocks(n: int, *arrays: Floats) -> Iterator[list[Floats]]:
 
 
 class NumpyAdam:
-    """Adam over one flat array of parameters, block by block, so that it is bound by memory once."""
+    """Adam over one flat array, block by block: only the first touch of a block goes to memory."""
 
     def __init__(
         self, n: int, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8

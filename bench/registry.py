@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The rows of the benchmark. To add one, write a short function in ``kernels.py`` or ``models.py``::
+"""The rows of the benchmark.
+
+To add one, write a short function in ``kernels.py`` or ``models.py``::
 
     @rows("kernels", "reductions", {"sum 1e6": 1_000_000}, quick=["sum 1e6"])
     def total(peers, n):
@@ -35,7 +37,7 @@ PEERS = ("numpy", "torch", "jax")
 
 @dataclass(frozen=True)
 class Peers:
-    """The modules of the peers asked for, None for the others. NumPy contestants are always built."""
+    """The modules of the peers asked for, else None; NumPy contestants are always built."""
 
     torch: ModuleType | Any = None
     jax: ModuleType | Any = None
@@ -123,7 +125,7 @@ def as_arrays(result: Any) -> list[NDArray[Any]]:
     if isinstance(result, tuple | list):
         return [array for item in result for array in as_arrays(item)]
     if hasattr(result, "detach"):
-        result = result.detach()
+        result = result.detach().numpy()
     return [np.array(result, dtype=np.float64)]
 
 

@@ -15,6 +15,7 @@ from .timing import Timing
 
 FORMAT = 1  # of the JSON file
 NAME_WIDTH = 40
+NOISY = 0.25  # spread of the rounds from which a time is not to be trusted
 
 
 @dataclass
@@ -126,15 +127,16 @@ class Table:
         title = f"{group}, {threads} thread{'s' if threads > 1 else ''}"
         cells = f"{'time':>8} {'±':>5} {'rate':>13} {'of peak':>8}"
         mark = {peer: "*" if peer in self.unlimited and threads > 0 else "" for peer in self.peers}
-        cells += "".join(f"{'× ' + peer + mark[peer]:>10}" for peer in self.peers)
+        cells += "".join(f"{'x ' + peer + mark[peer]:>10}" for peer in self.peers)
         return self._colour("1", f"{title:<{NAME_WIDTH}} {cells}")
 
     def line(self, result: Result) -> str:
         ours = result.ours
-        spread = f"{100 * ours['iqr'] / ours['median']:.0f} %"
+        relative = ours["iqr"] / ours["median"]
+        spread = self._colour("33" if relative > NOISY else "0", f"{100 * relative:>3.0f} %")
         rate = "" if result.rate is None else f"{_three_digits(result.rate)} {result.unit:<7}"
         of_peak = "" if result.of_peak is None else f"{100 * result.of_peak:.0f} %"
-        text = f"  {result.name:<{NAME_WIDTH - 2}} {format_seconds(ours['median']):>8} {spread:>5}"
+        text = f"  {result.name:<{NAME_WIDTH - 2}} {format_seconds(ours['median']):>8} {spread}"
         text += f" {rate:>13} {of_peak:>8}"
         return text + "".join(self._ratio(result.ratios.get(peer)) for peer in self.peers)
 
@@ -184,7 +186,7 @@ def header(run: Run) -> list[str]:
         f"{machine['cpu']}, {machine['cores']} cores, {machine['isa']}",
         f"{versions}, Python {machine['python']}{commit}",
         "time: median of interleaved rounds, all called from Python; ±: middle half of the rounds;",
-        "× peer: its time / ours, above 1 we are faster; of peak: of the FMA or memory peak below",
+        "x peer: its time / ours, above 1 we are faster; of peak: of the FMA or memory peak below",
         *run.notes,
     ]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What the machine can do at best: multiply-adds on registers, and moving arrays larger than its caches."""
+"""What the machine can do at best: multiply-adds, and moving arrays larger than its caches."""
 
 from __future__ import annotations
 

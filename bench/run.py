@@ -7,10 +7,10 @@ import importlib
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -46,7 +46,10 @@ class BenchError(Exception):
 def run(options: Options) -> int:
     """Run, print and write; the number of rows that failed."""
     options = _complete(options)
-    rows = registry.select(options.suite, options.filter, options.quick)
+    try:
+        rows = registry.select(options.suite, options.filter, options.quick)
+    except re.error as error:
+        raise BenchError(f"--filter is no regular expression: {error}") from error
     if not rows:
         raise BenchError("no row has a name that matches --filter")
     if options.plot:
@@ -135,7 +138,7 @@ def _run_here(options: Options, rows: list[Row]) -> Run:
         if "numpy" in options.against and not threads.blas:
             unlimited = ("numpy",)
             found.notes.append(
-                "* NumPy's BLAS runs on as many threads as it likes: install threadpoolctl to set it"
+                "* NumPy's BLAS takes as many threads as it likes: threadpoolctl is not installed"
             )
         table = Table(list(options.against), colours, unlimited)
         for line in header(found):
@@ -224,5 +227,3 @@ def time_row(
     except Exception as error:  # one broken row must not end the run, but it must be seen
         raise RowFailed(f"{type(error).__name__}: {error}") from error
     return result_of(row, threads, contest, timings, peak)
-
-

@@ -14,9 +14,9 @@ from .registry import Peers
 class Threads:
     """Sets the threads of Nervure, torch and NumPy's BLAS; puts them back at the end.
 
-    NumPy's BLAS is reached through threadpoolctl; without it, ``blas`` is False and NumPy's products
-    run on as many threads as its BLAS likes. JAX takes its number from the environment variable NPROC
-    when it is first used (see ``run.py``).
+    NumPy's BLAS is reached through threadpoolctl; without it, ``blas`` is False and NumPy's
+    products run on as many threads as its BLAS likes. JAX takes its number from the environment
+    variable NPROC when it is first used (see ``run.py``).
     """
 
     def __init__(self, peers: Peers) -> None:

@@ -2,8 +2,8 @@
 """Timing of several contestants side by side, in interleaved rounds: A B C, A B C, ...
 
 A slow moment of the machine then hits all of them, and the median of many short rounds leaves it
-out. Within a round a contestant is called once untimed, because the one before it emptied the caches
-and, after a pause, its threads sleep.
+out. Within a round a contestant is called once untimed, because the one before it emptied the
+caches and, after a pause, its threads sleep.
 """
 
 from __future__ import annotations
@@ -126,13 +126,14 @@ def time_rounds(
 ) -> dict[str, Timing]:
     """Time all ``calls`` in interleaved rounds until the medians are known well or time is up.
 
-    ``pause`` seconds lie before every contestant's turn, so that the worker threads of the one before
-    it (OpenBLAS, OpenMP), which spin for a while after a call, do not take its cores.
+    ``pause`` seconds lie before every contestant's turn, so that the worker threads of the one
+    before it (OpenBLAS, OpenMP), which spin for a while after a call, do not take its cores.
     """
     budget = budget.with_pauses(pause, len(calls))
     with no_garbage_collection():
         timings = {
-            name: Timing(calls_per_round(call, budget.round_seconds)) for name, call in calls.items()
+            name: Timing(calls_per_round(call, budget.round_seconds))
+            for name, call in calls.items()
         }
         start = clock()
         while not _enough(timings, budget, clock() - start):

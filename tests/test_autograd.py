@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from compare import as_tuple, expected_of
+from comparison import as_tuple, expected_of
 from subprocesses import output_of
 
 import nervure as nv

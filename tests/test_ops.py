@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from compare import EPS, Expected, complaints, difference, expected_of, run
+from comparison import EPS, Expected, complaints, difference, expected_of, run
 from conftest import ISAS, THREADS
 
 from nervure import _core, reference
@@ -120,6 +120,11 @@ def test_dropout_masks_are_fresh_fair_and_the_same_everywhere() -> None:
 SHAPES: tuple[tuple[int, ...], ...] = ((), (1,), (7,), (16,), (33,), (0, 3), (5, 9), (100_003,))
 
 
+def _states(row: StepCase, zeros: list[np.ndarray]) -> list[list[_core.Tensor]]:
+    """A list of tensors for each state, empty where the options need none."""
+    return [[_core.tensor(z) for z in zeros] if needed else [] for needed in row.used()]
+
+
 def _train(row: StepCase, steps: int, rng: np.random.Generator, wide: bool) -> list[np.ndarray]:
     """Parameters and states after some steps of random gradients: our kernel, or the reference."""
     dtype = np.float64 if wide else np.float32
@@ -141,9 +146,10 @@ def _train(row: StepCase, steps: int, rng: np.random.Generator, wide: bool) -> l
                 )
                 for state, array in zip(states, new, strict=True):
                     state[i] = array
-        return [a for part in (values, *states) for a in part]
+        used = [state for state, needed in zip(states, row.used(), strict=True) if needed]
+        return [a for part in (values, *used) for a in part]
     tensors = [_core.tensor(v, requires_grad=True) for v in values]
-    kept = [[_core.tensor(a) for a in s] for s in states]
+    kept = _states(row, [np.zeros(s, np.float32) for s in SHAPES])
     for step, g in enumerate(gradients, 1):
         for t, array in zip(tensors, g, strict=True):
             t.grad = _core.tensor(array)
@@ -173,11 +179,11 @@ def test_parameters_without_gradient_are_left_alone(row: StepCase) -> None:
     values = [np.float32([1.0, 2.0]), np.float32([3.0, 4.0])]
     tensors = [_core.tensor(v, requires_grad=True) for v in values]
     tensors[1].grad = _core.tensor(np.float32([0.5, -0.5]))
-    states = [[_core.tensor(np.zeros(2, np.float32)) for _ in values] for _ in range(row.states)]
+    states = _states(row, [np.zeros(2, np.float32) for _ in values])
     getattr(_core, row.op)(tensors, *states, **row.options, **row.changing(1))
     np.testing.assert_array_equal(tensors[0].numpy(), values[0])
     assert (tensors[1].numpy() != values[1]).all()
-    assert all((s[0].numpy() == 0).all() for s in states)
+    assert all((s[0].numpy() == 0).all() for s in states if s)
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
@@ -190,7 +196,7 @@ def test_optimiser_step_in_another_order(row: StepCase, order: tuple[int, int]) 
     parameter.requires_grad_()
     parameter.grad = _core.to_order(_core.tensor(g), order)
     zeros = np.zeros((5, 9), np.float32)
-    states = [[_core.to_order(_core.tensor(zeros), order)] for _ in range(row.states)]
+    states = [[_core.to_order(s, order) for s in part] for part in _states(row, [zeros])]
     getattr(_core, row.op)([parameter], *states, **row.options, **row.changing(1))
     wide = [zeros.astype(np.float64)] * row.states
     expected, *_ = getattr(reference, row.op)(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from compare import as_tuple, widened
+from comparison import as_tuple, widened
 
 from nervure import reference
 from nervure.reference.cases import CASES, STEPS, Case, cases_of, ops

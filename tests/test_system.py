@@ -35,7 +35,7 @@ a = nv.tensor(np.ones((600, 600), np.float32))
 
 def work(n=0):
     y = a @ a
-    return float((y.exp() * 0.0 + y).sum().item()) + n
+    return float((y.tanh() + y).sum().item()) + n
 
 expected = work()
 """
@@ -355,14 +355,19 @@ def test_arrays_keep_the_memory_of_a_tensor_alive() -> None:
 
 @pytest.mark.parametrize(
     "shape",
-    [(2**62,), (2**40, 2**40), (2**31, 2**31, 2**31), (2**45,), (-1,), (3, -2), (1,) * 9],
+    [(2**40,), (2**62,), (2**40, 2**40), (2**31, 2**31, 2**31), (2**45,), (-1,), (3, -2), (1,) * 9],
 )
 def test_impossible_sizes(shape: tuple[int, ...]) -> None:
+    """Refused at once, not when the memory is touched."""
+    overcommit = Path("/proc/sys/vm/overcommit_memory")
+    if shape == (2**40,) and overcommit.exists() and overcommit.read_text().strip() == "1":
+        pytest.skip("this system promises any amount of memory")
     for make in (nv.zeros, nv.rand, lambda s: nv.full(s, 1.0)):
         with pytest.raises((ValueError, MemoryError)):
             make(shape)
-    with pytest.raises((ValueError, MemoryError)):
-        nv.tensor([1.0]).reshape((1,)).expand(shape)
+    if shape != (-1,):  # which keeps the size
+        with pytest.raises((ValueError, MemoryError)):
+            nv.tensor([1.0]).expand(shape)
 
 
 def test_zero_sizes_beside_huge_ones() -> None:
@@ -398,10 +403,9 @@ def test_sanitizer_mode_of_the_allocator() -> None:
 
 
 def test_exit_with_tensors_alive() -> None:
-    """Statics, threads and graphs at interpreter exit, and while a thread still computes."""
+    """Statics, arrays and graphs that hold Python objects, when the interpreter ends."""
     output_of(
         """
-        import threading
         import numpy as np, nervure as nv
         class Twice(nv.Function):
             @staticmethod
@@ -411,13 +415,29 @@ def test_exit_with_tensors_alive() -> None:
         x = nv.tensor(np.ones(1000, np.float32), requires_grad=True)
         y = Twice.apply(x * 2.0)
         z = x.numpy()
-        def work():
-            a = nv.tensor(np.ones((500, 500), np.float32))
-            while True:
-                a @ a
-        threading.Thread(target=work, daemon=True).start()
         """
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_exit_while_threads_compute(backend: str) -> None:
+    """The interpreter ends threads that wait for its lock; that must not abort the process."""
+    for _ in range(4):
+        output_of(
+            """
+            import threading, time
+            import numpy as np, nervure as nv
+            a = nv.tensor(np.ones((300, 300), np.float32), requires_grad=True)
+            def work():
+                while True:
+                    (a @ a).tanh().sum().backward()
+            for _ in range(3):
+                threading.Thread(target=work, daemon=True).start()
+            time.sleep(0.3)
+            """,
+            {"NERVURE_THREADING": backend},
+        )
 
 
 def test_cpu_count_is_not_exceeded_by_default() -> None:

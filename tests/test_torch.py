@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from compare import Expected, as_tuple, complaints, difference, expected_of, run, widened
+from comparison import Expected, as_tuple, complaints, difference, expected_of, run, widened
 
 from nervure import reference
 from nervure.reference.cases import STEPS, Case, StepCase, cases_of, ops
@@ -82,7 +82,8 @@ def test_optimiser_in_torch(row: StepCase) -> None:
         value, *states = getattr(reference, row.op)(
             value, gradient, *states, **row.options, **row.changing(step)
         )
-        np.testing.assert_allclose(value, parameter.detach().numpy(), rtol=1e-9, atol=1e-12)
+        # PyTorch keeps the product of NAdam's mu in float32.
+        np.testing.assert_allclose(value, parameter.detach().numpy(), rtol=1e-7)
 
 
 @pytest.mark.parametrize("norm_type", [1.0, 2.0, 3.0, float("inf")])

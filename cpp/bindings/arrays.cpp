@@ -13,12 +13,17 @@ const char* numpy_name(DType dtype) {
 
 DType natural_dtype(const py::array& array) {
   switch (array.dtype().kind()) {
-    case 'f': return DType::float32;
-    case 'b': return DType::boolean;
-    case 'i': return DType::int64;
+    case 'f':
+      return DType::float32;
+    case 'b':
+      return DType::boolean;
+    case 'i':
+      return DType::int64;
     // Bytes are pixels; wider unsigned integers are indices.
-    case 'u': return array.itemsize() == 1 ? DType::float32 : DType::int64;
-    default: break;
+    case 'u':
+      return array.itemsize() == 1 ? DType::float32 : DType::int64;
+    default:
+      break;
   }
   throw core::TypeError(core::message("tensor", "expected numbers or booleans, got an array of dtype ",
                                       py::str(array.dtype()).cast<std::string>()));
@@ -61,9 +66,9 @@ Tensor tensor_over_array(const char* op, const py::array& array) {
     delete static_cast<py::array*>(owner);
   };
   auto* owner = new py::array(array);
-  return Tensor::over(core::Storage::borrow(const_cast<void*>(array.data()), static_cast<std::size_t>(array.nbytes()),
-                                            drop, owner),
-                      shape, dtype, order);
+  return Tensor::over(
+      core::Storage::borrow(const_cast<void*>(array.data()), static_cast<std::size_t>(array.nbytes()), drop, owner),
+      shape, dtype, order);
 }
 
 Tensor tensor_from_array(const py::array& array, DType dtype) {
@@ -82,9 +87,7 @@ Tensor tensor_from_array(const py::array& array) { return tensor_from_array(arra
 
 Tensor tensor_from_object(const py::handle& object) {
   if (is_tensor(object)) return object.cast<Tensor>();
-  const py::array array = py::array::ensure(object);
-  if (!array) throw py::error_already_set();
-  return tensor_from_array(array);
+  return tensor_from_array(py::array(py::reinterpret_borrow<py::object>(object)));
 }
 
 py::array array_view(const Tensor& tensor) {

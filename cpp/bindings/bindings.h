@@ -53,12 +53,13 @@ class SharedObject {
   std::shared_ptr<py::object> object_;
 };
 
-void bind_runtime(py::module_& m);   // runtime.cpp: threads, instruction sets, memory, random state
-void bind_tensor(py::module_& m);    // tensor.cpp
-void bind_ops(py::module_& m);       // ops.cpp
-void bind_function(py::module_& m);  // function.cpp
-void bind_bench(py::module_& m);     // bench.cpp: the roofline
-void bind_kernels(py::module_& m);   // kernels.cpp: the bare kernels on NumPy arrays
+void bind_runtime(py::module_& m);      // runtime.cpp: threads, instruction sets, memory, random state
+void bind_tensor(py::module_& m);       // tensor.cpp
+void bind_ops(py::module_& m);          // ops.cpp
+void bind_update_list(py::module_& m);  // optim.cpp
+void bind_function(py::module_& m);     // function.cpp
+void bind_bench(py::module_& m);        // bench.cpp: the roofline
+void bind_kernels(py::module_& m);      // kernels.cpp: the bare kernels on NumPy arrays
 
 }  // namespace nervure::bindings
 
@@ -83,7 +84,11 @@ struct type_caster<nervure::bindings::IntList> {
     if (PyBool_Check(item.ptr()) || !PyIndex_Check(item.ptr())) return false;
     const auto integer = reinterpret_steal<object>(PyNumber_Index(item.ptr()));
     const std::int64_t number = integer ? PyLong_AsLongLong(integer.ptr()) : -1;
-    if (PyErr_Occurred()) throw error_already_set();
+    if (PyErr_Occurred()) {
+      if (!PyErr_ExceptionMatches(PyExc_OverflowError)) throw error_already_set();
+      PyErr_Clear();  // beyond 64 bits: no such argument
+      return false;
+    }
     value.values.push_back(number);
     return true;
   }

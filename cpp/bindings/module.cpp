@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
+#include <cxxabi.h>
+#include <unistd.h>
+
 #include "bindings/bindings.h"
 #include "core/launch.h"
 
@@ -6,11 +9,25 @@ namespace nervure::bindings {
 namespace {
 
 void* unlock_interpreter() { return PyGILState_Check() ? PyEval_SaveThread() : nullptr; }
-void lock_interpreter(void* state) { PyEval_RestoreThread(static_cast<PyThreadState*>(state)); }
+/// Takes the interpreter's lock by `take`. While the interpreter shuts down it ends every other thread that asks for
+/// the lock, by unwinding its stack (before Python 3.14): through destructors, that would abort the process. Such a
+/// thread stays here until the process ends.
+template <class Take>
+auto lock_or_stay(const Take& take) {
+  try {
+    return take();
+  } catch (abi::__forced_unwind&) {
+    for (;;) pause();
+  }
+}
+
+void lock_interpreter(void* state) {
+  lock_or_stay([state] { PyEval_RestoreThread(static_cast<PyThreadState*>(state)); });
+}
 
 /// Runs the signal handlers that are due; true when one of them raised (KeyboardInterrupt).
 bool interrupted() {
-  const PyGILState_STATE state = PyGILState_Ensure();
+  const PyGILState_STATE state = lock_or_stay([] { return PyGILState_Ensure(); });
   const bool raised = PyErr_CheckSignals() != 0;
   PyGILState_Release(state);
   return raised;
@@ -22,6 +39,8 @@ void translate_exceptions() {
       if (pointer) std::rethrow_exception(pointer);
     } catch (const core::TypeError& error) {
       py::set_error(PyExc_TypeError, error.what());
+    } catch (const py::cast_error&) {
+      py::set_error(PyExc_TypeError, "an argument has the wrong type, or is an integer beyond 64 bits");
     } catch (const core::Interrupted&) {
       if (!PyErr_Occurred()) py::set_error(PyExc_KeyboardInterrupt, "");
     }
@@ -40,6 +59,8 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   bindings::bind_runtime(m);
   bindings::bind_tensor(m);
   bindings::bind_ops(m);
+  bindings::bind_update_list(m);
   bindings::bind_function(m);
+  bindings::bind_kernels(m);
   bindings::bind_bench(m);
 }

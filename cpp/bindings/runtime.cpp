@@ -62,8 +62,9 @@ void bind_runtime(py::module_& m) {
     const core::RngStream state = core::rng_state();
     return py::make_tuple(state.seed, state.offset);
   });
-  m.def("set_rng_state", [](std::uint64_t seed, std::uint64_t offset) { core::set_rng_state({seed, offset}); },
-        py::arg("seed"), py::arg("offset"));
+  m.def(
+      "set_rng_state", [](std::uint64_t seed, std::uint64_t offset) { core::set_rng_state({seed, offset}); },
+      py::arg("seed"), py::arg("offset"));
   m.def("grad_enabled", &core::grad_enabled);
   m.def("set_grad_enabled", &core::set_grad_enabled, py::arg("enabled"));
 }

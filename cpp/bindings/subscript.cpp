@@ -27,8 +27,8 @@ int consumed(const py::handle& key) {
 
 struct Cursor {
   Tensor x;
-  int dim = 0;         // the next dimension to be indexed
-  int arrays = 0;      // index arrays met so far
+  int dim = 0;     // the next dimension to be indexed
+  int arrays = 0;  // index arrays met so far
 };
 
 void apply_slice(Cursor& at, const py::handle& key) {

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "bindings/bindings.h"
+#include "core/launch.h"
 #include "core/tape.h"
 
 namespace nervure::bindings {
@@ -18,12 +19,22 @@ void bind_arithmetic(TensorClass& cls) {
 }
 
 void bind_unary_methods(TensorClass& cls) {
-  const std::pair<const char*, Unary> methods[] = {
-      {"neg", ops::neg},   {"abs", ops::abs},         {"exp", ops::exp},   {"log", ops::log},
-      {"sqrt", ops::sqrt}, {"square", ops::square},   {"reciprocal", ops::reciprocal},
-      {"sin", ops::sin},   {"cos", ops::cos},         {"relu", ops::relu}, {"tanh", ops::tanh},
-      {"sigmoid", ops::sigmoid}, {"isnan", ops::isnan}, {"isfinite", ops::isfinite}, {"clone", ops::clone},
-      {"contiguous", ops::row_major}};
+  const std::pair<const char*, Unary> methods[] = {{"neg", ops::neg},
+                                                   {"abs", ops::abs},
+                                                   {"exp", ops::exp},
+                                                   {"log", ops::log},
+                                                   {"sqrt", ops::sqrt},
+                                                   {"square", ops::square},
+                                                   {"reciprocal", ops::reciprocal},
+                                                   {"sin", ops::sin},
+                                                   {"cos", ops::cos},
+                                                   {"relu", ops::relu},
+                                                   {"tanh", ops::tanh},
+                                                   {"sigmoid", ops::sigmoid},
+                                                   {"isnan", ops::isnan},
+                                                   {"isfinite", ops::isfinite},
+                                                   {"clone", ops::clone},
+                                                   {"contiguous", ops::row_major}};
   for (const auto& [name, op] : methods) cls.def(name, op);
   cls.def("clip", &ops::clip, py::arg("min") = py::none(), py::arg("max") = py::none());
   cls.def("clamp", &ops::clip, py::arg("min") = py::none(), py::arg("max") = py::none());
@@ -35,23 +46,34 @@ void bind_unary_methods(TensorClass& cls) {
 
 void bind_reductions(TensorClass& cls) {
   using Reduce = Tensor (*)(const Tensor&, const Dims&, bool);
-  const std::pair<const char*, Reduce> methods[] = {{"sum", ops::sum},   {"mean", ops::mean},           {"amax", ops::amax},
-                                                    {"amin", ops::amin}, {"logsumexp", ops::logsumexp}};
+  const std::pair<const char*, Reduce> methods[] = {
+      {"sum", ops::sum}, {"mean", ops::mean}, {"amax", ops::amax}, {"amin", ops::amin}, {"logsumexp", ops::logsumexp}};
   for (const auto& [name, op] : methods)
-    cls.def(name, [op = op](const Tensor& x, const IntList& dim, bool keepdim) { return op(x, dim.values, keepdim); },
-            py::arg("dim") = py::none(), py::arg("keepdim") = false);
-  cls.def("var", [](const Tensor& x, const IntList& dim, std::int64_t correction, bool keepdim) {
-    return ops::var(x, dim.values, keepdim, correction);
-  }, py::arg("dim") = py::none(), py::arg("correction") = 1, py::arg("keepdim") = false);
-  cls.def("std", [](const Tensor& x, const IntList& dim, std::int64_t correction, bool keepdim) {
-    return ops::sqrt(ops::var(x, dim.values, keepdim, correction));
-  }, py::arg("dim") = py::none(), py::arg("correction") = 1, py::arg("keepdim") = false);
+    cls.def(
+        name, [op = op](const Tensor& x, const IntList& dim, bool keepdim) { return op(x, dim.values, keepdim); },
+        py::arg("dim") = py::none(), py::arg("keepdim") = false);
+  cls.def(
+      "var",
+      [](const Tensor& x, const IntList& dim, std::int64_t correction, bool keepdim) {
+        return ops::var(x, dim.values, keepdim, correction);
+      },
+      py::arg("dim") = py::none(), py::arg("correction") = 1, py::arg("keepdim") = false);
+  cls.def(
+      "std",
+      [](const Tensor& x, const IntList& dim, std::int64_t correction, bool keepdim) {
+        return ops::sqrt(ops::var(x, dim.values, keepdim, correction));
+      },
+      py::arg("dim") = py::none(), py::arg("correction") = 1, py::arg("keepdim") = false);
   using Extreme = std::tuple<Tensor, Tensor> (*)(const Tensor&, std::int64_t, bool);
-  const std::tuple<const char*, Extreme, Reduce> extremes[] = {{"max", ops::max, ops::amax}, {"min", ops::min, ops::amin}};
+  const std::tuple<const char*, Extreme, Reduce> extremes[] = {{"max", ops::max, ops::amax},
+                                                               {"min", ops::min, ops::amin}};
   for (const auto& [name, with_indices, of_all] : extremes)
-    cls.def(name, [=, with = with_indices, all = of_all](const Tensor& x, ops::OptionalDim dim, bool keepdim) -> py::object {
-      return dim ? py::cast(with(x, *dim, keepdim)) : py::cast(all(x, {}, keepdim));
-    }, py::arg("dim") = py::none(), py::arg("keepdim") = false);
+    cls.def(
+        name,
+        [=, with = with_indices, all = of_all](const Tensor& x, ops::OptionalDim dim, bool keepdim) -> py::object {
+          return dim ? py::cast(with(x, *dim, keepdim)) : py::cast(all(x, {}, keepdim));
+        },
+        py::arg("dim") = py::none(), py::arg("keepdim") = false);
   cls.def("argmax", &ops::argmax, py::arg("dim") = py::none(), py::arg("keepdim") = false);
   cls.def("argmin", &ops::argmin, py::arg("dim") = py::none(), py::arg("keepdim") = false);
 }
@@ -86,8 +108,10 @@ void bind_shape_methods(TensorClass& cls) {
   cls.def("chunk", &ops::chunk, py::arg("chunks"), py::arg("dim") = 0);
   cls.def("gather", &ops::gather, py::arg("dim"), py::arg("index"));
   cls.def("index_select", &ops::index_select, py::arg("dim"), py::arg("index"));
-  cls.def("to_order", [](const Tensor& x, const std::vector<int>& dims) { return ops::to_order(x, order_of(x.rank(), dims)); },
-          py::arg("order"), "A copy (or x itself) whose memory order is this permutation, outermost dimension first.");
+  cls.def(
+      "to_order",
+      [](const Tensor& x, const std::vector<int>& dims) { return ops::to_order(x, order_of(x.rank(), dims)); },
+      py::arg("order"), "A copy (or x itself) whose memory order is this permutation, outermost dimension first.");
   cls.def_property_readonly("T", [](const Tensor& x) {
     NV_CHECK(x.rank() == 2, "T", "needs a matrix, got shape ", x.shape());
     return ops::transpose(x, 0, 1);
@@ -132,19 +156,21 @@ std::string represent(const Tensor& x) {
 
 void bind_numpy_methods(TensorClass& cls) {
   cls.def("numpy", &array_view, "An array that shares this tensor's memory.");
-  cls.def("__array__", [](const Tensor& x, const py::object& dtype, const py::object& copy) -> py::object {
-    const py::array view = array_view(x);
-    if (dtype.is_none() && (copy.is_none() || !copy.cast<bool>())) return view;
-    const bool may_copy = copy.is_none() || copy.cast<bool>();
-    const bool must_copy = !copy.is_none() && copy.cast<bool>();
-    const bool same = dtype.is_none() || py::dtype::from_args(dtype).equal(view.dtype());
-    NV_CHECK(may_copy || same, "__array__", "a conversion to another dtype needs a copy");
-    if (same && !must_copy) return view;
-    return view.attr("astype")(same ? py::object(view.dtype()) : dtype);
-  }, py::arg("dtype") = py::none(), py::arg("copy") = py::none());
-  cls.def("__dlpack__", [](const Tensor& x, const py::kwargs& options) {
-    return array_view(x).attr("__dlpack__")(**options);
-  });
+  cls.def(
+      "__array__",
+      [](const Tensor& x, const py::object& dtype, const py::object& copy) -> py::object {
+        const py::array view = array_view(x);
+        if (dtype.is_none() && (copy.is_none() || !copy.cast<bool>())) return view;
+        const bool may_copy = copy.is_none() || copy.cast<bool>();
+        const bool must_copy = !copy.is_none() && copy.cast<bool>();
+        const bool same = dtype.is_none() || py::dtype::from_args(dtype).equal(view.dtype());
+        NV_CHECK(may_copy || same, "__array__", "a conversion to another dtype needs a copy");
+        if (same && !must_copy) return view;
+        return view.attr("astype")(same ? py::object(view.dtype()) : dtype);
+      },
+      py::arg("dtype") = py::none(), py::arg("copy") = py::none());
+  cls.def("__dlpack__",
+          [](const Tensor& x, const py::kwargs& options) { return array_view(x).attr("__dlpack__")(**options); });
   cls.def("__dlpack_device__", [](const Tensor&) { return py::make_tuple(1, 0); });
   cls.def("tolist", [](const Tensor& x) { return array_view(x).attr("tolist")(); });
   cls.def("item", &item);
@@ -167,41 +193,82 @@ void bind_numpy_methods(TensorClass& cls) {
 }
 
 void bind_gradient_methods(TensorClass& cls) {
-  cls.def("backward", [](const Tensor& y, const std::optional<Tensor>& gradient, bool retain_graph) {
-    core::backward(y, gradient.value_or(Tensor()), retain_graph);
-  }, py::arg("gradient") = py::none(), py::arg("retain_graph") = false, py::call_guard<py::gil_scoped_release>());
+  cls.def(
+      "backward",
+      [](const Tensor& y, const std::optional<Tensor>& gradient, bool retain_graph) {
+        const core::Unlocked unlocked(core::kAlwaysUnlock);
+        core::backward(y, gradient.value_or(Tensor()), retain_graph);
+      },
+      py::arg("gradient") = py::none(), py::arg("retain_graph") = false);
   cls.def("detach", &Tensor::detach);
-  cls.def_property("grad", [](const Tensor& x) -> py::object { return py::cast(x.grad()); },
-                   [](const Tensor& x, const std::optional<Tensor>& grad) {
-                     if (!grad) return x.set_grad(Tensor());
-                     core::check_dtype("grad", "gradient", *grad, DType::float32);
-                     NV_CHECK(grad->shape() == x.shape(), "grad", "gradient must have the tensor's shape ", x.shape(),
-                              ", got ", grad->shape());
-                     x.set_grad(grad->detach());
-                   });
+  cls.def_property(
+      "grad", [](const Tensor& x) -> py::object { return py::cast(x.grad()); },
+      [](const Tensor& x, const std::optional<Tensor>& grad) {
+        if (!grad) return x.set_grad(Tensor());
+        core::check_dtype("grad", "gradient", *grad, DType::float32);
+        NV_CHECK(grad->shape() == x.shape(), "grad", "gradient must have the tensor's shape ", x.shape(), ", got ",
+                 grad->shape());
+        x.set_grad(grad->detach());
+      });
   cls.def_property("requires_grad", &Tensor::requires_grad, &Tensor::set_requires_grad);
-  cls.def("requires_grad_", [](const Tensor& x, bool value) {
-    x.set_requires_grad(value);
-    return x;
-  }, py::arg("requires_grad") = true);
+  cls.def(
+      "requires_grad_",
+      [](const Self& x, bool value) {
+        x.tensor().set_requires_grad(value);
+        return x;
+      },
+      py::arg("requires_grad") = true);
   cls.def_property_readonly("is_leaf", &Tensor::is_leaf);
 }
 
 void bind_in_place_methods(TensorClass& cls) {
   const auto def = [&](const char* name, auto function, auto... args) { cls.def(name, function, args...); };
-  def("copy_", [](const Tensor& x, const py::object& source) { ops::copy_(x, tensor_from_object(source)); return x; },
+  def(
+      "copy_",
+      [](const Self& x, const py::object& source) {
+        ops::copy_(x.tensor(), tensor_from_object(source));
+        return x;
+      },
       py::arg("source"));
-  def("fill_", [](const Tensor& x, double value) { ops::fill_(x, value); return x; }, py::arg("value"));
-  def("zero_", [](const Tensor& x) { ops::fill_(x, 0.0); return x; });
-  def("uniform_", [](const Tensor& x, double low, double high) { ops::uniform_(x, low, high); return x; },
-      py::arg("low") = 0.0, py::arg("high") = 1.0);
-  def("normal_", [](const Tensor& x, double mean, double std) { ops::normal_(x, mean, std); return x; },
-      py::arg("mean") = 0.0, py::arg("std") = 1.0);
-  def("trunc_normal_", [](const Tensor& x, double mean, double std, double a, double b) {
-    ops::trunc_normal_(x, mean, std, a, b);
+  def(
+      "fill_",
+      [](const Self& x, double value) {
+        ops::fill_(x.tensor(), value);
+        return x;
+      },
+      py::arg("value"));
+  def("zero_", [](const Self& x) {
+    ops::fill_(x.tensor(), 0.0);
     return x;
-  }, py::arg("mean") = 0.0, py::arg("std") = 1.0, py::arg("a") = -2.0, py::arg("b") = 2.0);
-  def("bernoulli_", [](const Tensor& x, double p) { ops::bernoulli_(x, p); return x; }, py::arg("p") = 0.5);
+  });
+  def(
+      "uniform_",
+      [](const Self& x, double low, double high) {
+        ops::uniform_(x.tensor(), low, high);
+        return x;
+      },
+      py::arg("low") = 0.0, py::arg("high") = 1.0);
+  def(
+      "normal_",
+      [](const Self& x, double mean, double std) {
+        ops::normal_(x.tensor(), mean, std);
+        return x;
+      },
+      py::arg("mean") = 0.0, py::arg("std") = 1.0);
+  def(
+      "trunc_normal_",
+      [](const Self& x, double mean, double std, double a, double b) {
+        ops::trunc_normal_(x.tensor(), mean, std, a, b);
+        return x;
+      },
+      py::arg("mean") = 0.0, py::arg("std") = 1.0, py::arg("a") = -2.0, py::arg("b") = 2.0);
+  def(
+      "bernoulli_",
+      [](const Self& x, double p) {
+        ops::bernoulli_(x.tensor(), p);
+        return x;
+      },
+      py::arg("p") = 0.5);
 }
 
 void bind_properties(TensorClass& cls) {
@@ -210,16 +277,22 @@ void bind_properties(TensorClass& cls) {
   cls.def_property_readonly("ndim", &Tensor::rank);
   cls.def("dim", &Tensor::rank);
   cls.def("numel", &Tensor::numel);
-  cls.def("size", [](const Tensor& x, ops::OptionalDim dim) -> py::object {
-    if (!dim) return shape_tuple(x.shape());
-    NV_CHECK_INDEX(x.rank() > 0, "size", "a 0-d tensor has no dimensions");
-    return py::int_(x.size(core::normalize_dim("size", *dim, x.rank())));
-  }, py::arg("dim") = py::none());
-  cls.def_property_readonly("order", [](const Tensor& x) {
-    py::tuple dims(x.rank());
-    for (int i = 0; i < x.rank(); ++i) dims[i] = x.order()[i];
-    return dims;
-  }, "Memory order: the dimensions, outermost first.");
+  cls.def(
+      "size",
+      [](const Tensor& x, ops::OptionalDim dim) -> py::object {
+        if (!dim) return shape_tuple(x.shape());
+        NV_CHECK_INDEX(x.rank() > 0, "size", "a 0-d tensor has no dimensions");
+        return py::int_(x.size(core::normalize_dim("size", *dim, x.rank())));
+      },
+      py::arg("dim") = py::none());
+  cls.def_property_readonly(
+      "order",
+      [](const Tensor& x) {
+        py::tuple dims(x.rank());
+        for (int i = 0; i < x.rank(); ++i) dims[i] = x.order()[i];
+        return dims;
+      },
+      "Memory order: the dimensions, outermost first.");
   cls.def("is_contiguous", &Tensor::is_row_major);
   cls.def("float", [](const Tensor& x) { return ops::cast(x, DType::float32); });
   cls.def("long", [](const Tensor& x) { return ops::cast(x, DType::int64); });
@@ -270,13 +343,6 @@ void bind_tensor(py::module_& m) {
       .value("bool", DType::boolean);
 
   TensorClass cls(m);
-  cls.def("__init__", [](const py::handle& self, const py::object& data, bool requires_grad) {
-    NV_CHECK_TYPE(is_tensor(self), "Tensor", "__init__ needs a Tensor");
-    const Tensor t = is_tensor(data) ? data.cast<Tensor>().detach() : tensor_from_object(data);
-    if (requires_grad) t.set_requires_grad(true);
-    tensor_of(self) = t;
-  }, py::arg("data"), py::arg("requires_grad") = false);
-
   bind_properties(cls);
   bind_arithmetic(cls);
   bind_unary_methods(cls);
@@ -287,19 +353,21 @@ void bind_tensor(py::module_& m) {
   bind_in_place_methods(cls);
 
   m.def("from_numpy", [](const py::array& array) { return tensor_over_array("from_numpy", array); }, py::arg("array"));
-  m.def("tensor", [](const py::object& data, std::optional<DType> dtype, bool requires_grad) {
-    Tensor t;
-    if (is_tensor(data)) {
-      t = ops::clone(data.cast<Tensor>().detach());
-      if (dtype) t = ops::cast(t, *dtype);
-    } else {
-      const py::array array = py::array::ensure(data);
-      if (!array) throw py::error_already_set();
-      t = dtype ? tensor_from_array(array, *dtype) : tensor_from_array(array);
-    }
-    if (requires_grad) t.set_requires_grad(true);
-    return t;
-  }, py::arg("data"), py::arg("dtype") = py::none(), py::arg("requires_grad") = false);
+  m.def(
+      "tensor",
+      [](const py::object& data, std::optional<DType> dtype, bool requires_grad) {
+        Tensor t;
+        if (is_tensor(data)) {
+          t = ops::clone(data.cast<Tensor>().detach());
+          if (dtype) t = ops::cast(t, *dtype);
+        } else {
+          const py::array array(data);
+          t = dtype ? tensor_from_array(array, *dtype) : tensor_from_array(array);
+        }
+        if (requires_grad) t.set_requires_grad(true);
+        return t;
+      },
+      py::arg("data"), py::arg("dtype") = py::none(), py::arg("requires_grad") = false);
 }
 
 }  // namespace nervure::bindings

@@ -15,6 +15,25 @@ PyObject* new_object(PyTypeObject* type, PyObject*, PyObject*) {
   return self;
 }
 
+/// Not a method added by def(): pybind11 takes any __init__ for the constructor of one of its own classes.
+int init_object(PyObject* self, PyObject* args, PyObject* kwargs) {
+  static const char* const names[] = {"data", "requires_grad", nullptr};
+  PyObject* data = nullptr;
+  int requires_grad = 0;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|p:Tensor", const_cast<char**>(names), &data, &requires_grad))
+    return -1;
+  try {
+    if (is_tensor(data) && !tensor_of(data)) throw core::TypeError("[Tensor] data is not initialised");
+    const Tensor t = is_tensor(data) ? tensor_of(data).detach() : tensor_from_object(data);
+    if (requires_grad) t.set_requires_grad(true);
+    tensor_of(self) = t;
+    return 0;
+  } catch (...) {
+    py::detail::try_translate_exceptions();
+    return -1;
+  }
+}
+
 void dealloc(PyObject* self) {
   PyTypeObject* type = Py_TYPE(self);
   tensor_of(self).~Tensor();
@@ -47,16 +66,24 @@ PyObject* power_slot(PyObject* a, PyObject* b, PyObject* modulus) {
 
 PyObject* compare_slot(PyObject* a, PyObject* b, int comparison) {
   switch (comparison) {
-    case Py_LT: return binary_slot<ops::lt>(a, b);
-    case Py_LE: return binary_slot<ops::le>(a, b);
-    case Py_EQ: return binary_slot<ops::eq>(a, b);
-    case Py_NE: return binary_slot<ops::ne>(a, b);
-    case Py_GT: return binary_slot<ops::gt>(a, b);
-    default: return binary_slot<ops::ge>(a, b);
+    case Py_LT:
+      return binary_slot<ops::lt>(a, b);
+    case Py_LE:
+      return binary_slot<ops::le>(a, b);
+    case Py_EQ:
+      return binary_slot<ops::eq>(a, b);
+    case Py_NE:
+      return binary_slot<ops::ne>(a, b);
+    case Py_GT:
+      return binary_slot<ops::gt>(a, b);
+    default:
+      return binary_slot<ops::ge>(a, b);
   }
 }
 
-Py_hash_t hash_slot(PyObject* self) { return static_cast<Py_hash_t>(std::hash<const void*>()(tensor_of(self).body().get()) >> 4); }
+Py_hash_t hash_slot(PyObject* self) {
+  return static_cast<Py_hash_t>(std::hash<const void*>()(tensor_of(self).body().get()) >> 4);
+}
 
 template <class T>
 void* slot(T function) {
@@ -75,6 +102,7 @@ PyObject* wrap_tensor(Tensor tensor) {
 
 TensorClass::TensorClass(py::module_& m) {
   PyType_Slot slots[] = {{Py_tp_new, slot(&new_object)},
+                         {Py_tp_init, slot(&init_object)},
                          {Py_tp_dealloc, slot(&dealloc)},
                          {Py_tp_hash, slot(&hash_slot)},
                          {Py_tp_richcompare, slot(&compare_slot)},

@@ -16,8 +16,7 @@ namespace py = pybind11;
 using core::Tensor;
 
 struct TensorObject {
-  PyObject_HEAD
-  Tensor tensor;
+  PyObject_HEAD Tensor tensor;
 };
 
 extern PyTypeObject* tensor_type;
@@ -30,6 +29,12 @@ inline Tensor& tensor_of(const py::handle& object) { return reinterpret_cast<Ten
 PyObject* wrap_tensor(Tensor tensor);
 /// A tensor with a copy of the array's values: floats become float32, integers int64 (uint8: float32), bool stays.
 Tensor tensor_from_array(const py::array& array);
+
+/// The object that a method was called on, for methods that return it: x.fill_(0.0) is x, also for a subclass.
+struct Self {
+  py::object object;
+  const Tensor& tensor() const { return tensor_of(object); }
+};
 
 /// pybind11 passes the object of a member function as a pointer, which the caster below does not give.
 template <class Result, class... Args>
@@ -99,6 +104,20 @@ struct type_caster<nervure::core::Tensor> {
  private:
   const Tensor* tensor_ = nullptr;
   Tensor converted_;
+};
+
+template <>
+struct type_caster<nervure::bindings::Self> {
+  PYBIND11_TYPE_CASTER(nervure::bindings::Self, const_name("nervure.Tensor"));
+
+  bool load(handle source, bool) {
+    if (!nervure::bindings::is_tensor(source) || !nervure::bindings::tensor_of(source).defined()) return false;
+    value.object = reinterpret_borrow<object>(source);
+    return true;
+  }
+  static handle cast(const nervure::bindings::Self& self, return_value_policy, handle) {
+    return handle(self.object).inc_ref();
+  }
 };
 
 }  // namespace pybind11::detail

@@ -44,10 +44,10 @@ void check_dtype(const char* op, const char* what, const Tensor& tensor, DType e
 }  // namespace nervure::core
 
 // Messages are built only when the check fails.
-#define NV_CHECK_AS(Error, condition, op, ...)                                                       \
-  do {                                                                                               \
-    if (!(condition)) [[unlikely]]                                                                   \
-      throw Error(::nervure::core::message(op, __VA_ARGS__));                                        \
+#define NV_CHECK_AS(Error, condition, op, ...)                \
+  do {                                                        \
+    if (!(condition)) [[unlikely]]                            \
+      throw Error(::nervure::core::message(op, __VA_ARGS__)); \
   } while (false)
 #define NV_CHECK(condition, op, ...) NV_CHECK_AS(std::invalid_argument, condition, op, __VA_ARGS__)
 #define NV_CHECK_TYPE(condition, op, ...) NV_CHECK_AS(::nervure::core::TypeError, condition, op, __VA_ARGS__)

@@ -81,9 +81,12 @@ int active_isa_index = 0;
 
 const char* isa_name(Isa isa) {
   switch (isa) {
-    case Isa::avx512: return "avx512";
-    case Isa::avx2: return "avx2";
-    case Isa::baseline: break;
+    case Isa::avx512:
+      return "avx512";
+    case Isa::avx2:
+      return "avx2";
+    case Isa::baseline:
+      break;
   }
   return "baseline";
 }
@@ -99,8 +102,8 @@ std::vector<Isa> available_isas() {
 void select_isa(const std::string& name) {
   const Isa wanted = name.empty() ? best_isa() : parse_isa(name);
   if (static_cast<int>(wanted) > static_cast<int>(best_isa()))
-    throw std::invalid_argument("[isa] this processor cannot run '" + name + "'; its best is '" +
-                                isa_name(best_isa()) + "'");
+    throw std::invalid_argument("[isa] this processor cannot run '" + name + "'; its best is '" + isa_name(best_isa()) +
+                                "'");
   active_isa_index = static_cast<int>(wanted);
 }
 

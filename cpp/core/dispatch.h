@@ -43,23 +43,22 @@ struct Kernel<Result(Args...)> {
 }  // namespace nervure::core
 
 #if NV_X86_64
-#define NV_KERNEL_RETURNING(result, name, ...)                               \
-  namespace baseline {                                                       \
-  result name(__VA_ARGS__);                                                  \
-  }                                                                          \
-  namespace avx2 {                                                           \
-  result name(__VA_ARGS__);                                                  \
-  }                                                                          \
-  namespace avx512 {                                                         \
-  result name(__VA_ARGS__);                                                  \
-  }                                                                          \
-  inline constexpr ::nervure::core::Kernel<result(__VA_ARGS__)> name{        \
-      {baseline::name, avx2::name, avx512::name}};
+#define NV_KERNEL_RETURNING(result, name, ...) \
+  namespace baseline {                         \
+  result name(__VA_ARGS__);                    \
+  }                                            \
+  namespace avx2 {                             \
+  result name(__VA_ARGS__);                    \
+  }                                            \
+  namespace avx512 {                           \
+  result name(__VA_ARGS__);                    \
+  }                                            \
+  inline constexpr ::nervure::core::Kernel<result(__VA_ARGS__)> name{{baseline::name, avx2::name, avx512::name}};
 #else
-#define NV_KERNEL_RETURNING(result, name, ...)                               \
-  namespace baseline {                                                       \
-  result name(__VA_ARGS__);                                                  \
-  }                                                                          \
+#define NV_KERNEL_RETURNING(result, name, ...) \
+  namespace baseline {                         \
+  result name(__VA_ARGS__);                    \
+  }                                            \
   inline constexpr ::nervure::core::Kernel<result(__VA_ARGS__)> name{{baseline::name}};
 #endif
 

@@ -12,6 +12,7 @@ namespace nervure::core {
 
 /// Work (in elements touched, or multiply-adds) above which the Python lock is given up: about 10 us.
 inline constexpr std::int64_t kUnlockWork = 32 * 1024;
+inline constexpr std::int64_t kAlwaysUnlock = INT64_MAX;
 
 /// What the bindings provide so that the core can deal with the interpreter without knowing it.
 struct InterpreterHooks {
@@ -47,8 +48,11 @@ bool take_interrupted();
 /// Gives up the interpreter's lock while it lives, when the work is worth it.
 class Unlocked {
  public:
-  explicit Unlocked(std::int64_t work) : state_(work > kUnlockWork && interpreter.unlock ? interpreter.unlock() : nullptr) {}
-  ~Unlocked() { if (state_) interpreter.lock(state_); }
+  explicit Unlocked(std::int64_t work)
+      : state_(work > kUnlockWork && interpreter.unlock ? interpreter.unlock() : nullptr) {}
+  ~Unlocked() {
+    if (state_) interpreter.lock(state_);
+  }
   Unlocked(const Unlocked&) = delete;
   Unlocked& operator=(const Unlocked&) = delete;
 
@@ -63,7 +67,8 @@ void launch(std::int64_t work, Thunk&& thunk) {
     FlushDenormals flush;
     thunk();
   }
-  if (take_interrupted()) [[unlikely]] throw_interrupted();
+  if (take_interrupted()) [[unlikely]]
+    throw_interrupted();
 }
 
 }  // namespace nervure::core

@@ -50,7 +50,9 @@ bool choose_openmp() {
 }
 
 /// libgomp's workers do not survive fork(), and the child would wait for them for ever: give them back before it.
-void install_fork_handler() { pthread_atfork([] { omp_pause_resource_all(omp_pause_soft); }, nullptr, nullptr); }
+void install_fork_handler() {
+  pthread_atfork([] { omp_pause_resource_all(omp_pause_soft); }, nullptr, nullptr);
+}
 
 bool uses_openmp() {
   static const bool openmp = [] {

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <new>
 
+#include "core/parallel.h"
 #include "core/scratch.h"
 #include "core/spin_lock.h"
 
@@ -17,11 +18,13 @@ namespace nervure::core {
 namespace {
 
 constexpr std::size_t kAlignment = 64;
-constexpr std::size_t kHeader = 64;                     // Storage, and a pointer to it just below the data
+constexpr std::size_t kHeader = 64;  // Storage, and a pointer to it just below the data
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
 constexpr std::size_t kColoured = std::size_t{64} << 10;  // blocks from here on start at varying cache lines ...
-constexpr std::size_t kColours = 61;                      // ... so that streams through several do not collide (4 KiB aliasing)
+constexpr std::size_t kColours = 61;  // ... so that streams through several do not collide (4 KiB aliasing)
 constexpr std::size_t kMinimumCache = std::size_t{64} << 20;
+constexpr std::size_t kLargest = std::size_t{1} << 46;
+constexpr std::size_t kLargestInSets = std::size_t{4} << 20;
 constexpr int kClasses = 4 * 48;
 
 static_assert(sizeof(Storage) + sizeof(Storage*) <= kHeader);
@@ -44,8 +47,8 @@ std::size_t whole_pages(std::size_t bytes) { return (bytes + kHugePage - 1) / kH
 
 void* map_huge(std::size_t bytes) {
   // Over-map, then cut to a 2 MiB boundary: only aligned ranges become huge pages.
-  char* raw = static_cast<char*>(
-      mmap(nullptr, bytes + kHugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+  char* raw =
+      static_cast<char*>(mmap(nullptr, bytes + kHugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
   if (raw == MAP_FAILED) throw std::bad_alloc();
   const std::size_t lead = (kHugePage - reinterpret_cast<std::uintptr_t>(raw) % kHugePage) % kHugePage;
   if (lead) munmap(raw, lead);
@@ -66,54 +69,43 @@ class Pool {
     return *pool;
   }
 
-  Storage* acquire(std::size_t bytes) {
-    if (bytes > (std::size_t{1} << 46)) throw std::bad_alloc();
-    const int cls = size_class(bytes);
-    const std::size_t capacity = class_capacity(cls);
-    Storage* block = nullptr;
-    {
-      std::lock_guard guard(lock_);
-      block = free_[cls];
-      if (block) {
-        free_[cls] = block->next_;
-        cached_ -= capacity;
-      }
-      count_live(capacity, block == nullptr);
-    }
-    if (!block) block = create(cls, capacity);
-    block->bytes_ = bytes;
-    return block;
+  Storage* acquire(std::size_t bytes) { return acquire(bytes, checked_class(bytes)); }
+
+  /// Scratch has free lists of its own, and its blocks come in sets, one for each thread: which threads take part in a
+  /// region is the scheduler's choice, and must not send a later step to the operating system.
+  Storage* acquire_scratch(std::size_t bytes) {
+    const int cls = kClasses + checked_class(bytes);
+    if (caching_ && bytes <= kLargestInSets && !prepared(cls)) prepare_set(cls);
+    return acquire(bytes, cls);
   }
 
   void recycle(Storage* block) {
+    Storage* surplus = nullptr;
     {
       std::lock_guard guard(lock_);
       live_ -= block->capacity_;
+      keep(block);
       // Never more in the cache than was in use at the worst moment: shapes that come and go cannot pile up.
-      if (caching_ && cached_ + block->capacity_ <= std::max(peak_, kMinimumCache)) {
-        block->next_ = free_[block->size_class_];
-        free_[block->size_class_] = block;
-        cached_ += block->capacity_;
-        return;
+      const std::size_t limit = caching_ ? std::max(peak_, kMinimumCache) : 0;
+      while (cached_ > limit) {
+        Storage* stale = take_stalest();
+        stale->next_ = surplus;
+        surplus = stale;
       }
     }
-    destroy(block);
+    destroy_chain(surplus);
   }
 
   void trim() {
-    Storage* chains[kClasses];
+    Storage* chains[2 * kClasses];
     {
       std::lock_guard guard(lock_);
       std::copy(std::begin(free_), std::end(free_), std::begin(chains));
       std::fill(std::begin(free_), std::end(free_), nullptr);
+      std::fill(std::begin(prepared_), std::end(prepared_), false);
       cached_ = 0;
     }
-    for (Storage* block : chains)
-      while (block) {
-        Storage* next = block->next_;
-        destroy(block);
-        block = next;
-      }
+    for (Storage* chain : chains) destroy_chain(chain);
   }
 
   MemoryStats stats() {
@@ -134,6 +126,69 @@ class Pool {
                    [] { instance().lock_.unlock(); });
   }
 
+  static int checked_class(std::size_t bytes) {
+    if (bytes > kLargest) throw std::bad_alloc();
+    return size_class(bytes);
+  }
+
+  Storage* acquire(std::size_t bytes, int cls) {
+    const std::size_t capacity = class_capacity(cls % kClasses);
+    Storage* block = nullptr;
+    {
+      std::lock_guard guard(lock_);
+      block = free_[cls];
+      if (block) {
+        free_[cls] = block->next_;
+        cached_ -= capacity;
+      }
+      last_use_[cls] = allocations_;
+      count_live(capacity, block == nullptr);
+    }
+    if (!block) block = create(cls, capacity);
+    block->bytes_ = bytes;
+    return block;
+  }
+
+  /// A free block of the size that has not been asked for for the longest time; under lock_, cached_ > 0.
+  Storage* take_stalest() {
+    int stalest = -1;
+    for (int cls = 0; cls < 2 * kClasses; ++cls)
+      if (free_[cls] && (stalest < 0 || last_use_[cls] < last_use_[stalest])) stalest = cls;
+    Storage* block = free_[stalest];
+    free_[stalest] = block->next_;
+    cached_ -= block->capacity_;
+    return block;
+  }
+
+  /// Into its free list; under lock_.
+  void keep(Storage* block) {
+    block->next_ = free_[block->size_class_];
+    free_[block->size_class_] = block;
+    cached_ += block->capacity_;
+  }
+
+  bool prepared(int cls) {
+    std::lock_guard guard(lock_);
+    return prepared_[cls];
+  }
+
+  /// Free blocks for all threads of a region.
+  void prepare_set(int cls) {
+    const std::size_t capacity = class_capacity(cls % kClasses);
+    for (int i = 0; i < num_threads(); ++i) {
+      {
+        std::lock_guard guard(lock_);
+        count_live(capacity, /*from_system=*/true);
+      }
+      Storage* block = create(cls, capacity);
+      std::lock_guard guard(lock_);
+      live_ -= capacity;
+      keep(block);
+    }
+    std::lock_guard guard(lock_);
+    prepared_[cls] = true;
+  }
+
   void count_live(std::size_t capacity, bool from_system) {
     live_ += capacity;
     peak_ = std::max(peak_, live_);
@@ -147,8 +202,7 @@ class Pool {
     const std::size_t room = kHeader + capacity + (capacity >= kColoured ? kColours * kAlignment : 0);
     void* raw = nullptr;
     try {
-      raw = capacity >= kHugePage ? map_huge(whole_pages(room))
-                                  : ::operator new(room, std::align_val_t{kAlignment});
+      raw = capacity >= kHugePage ? map_huge(whole_pages(room)) : ::operator new(room, std::align_val_t{kAlignment});
     } catch (const std::bad_alloc&) {
       std::lock_guard guard(lock_);
       live_ -= capacity;
@@ -162,6 +216,14 @@ class Pool {
     return block;
   }
 
+  static void destroy_chain(Storage* block) {
+    while (block) {
+      Storage* next = block->next_;
+      destroy(block);
+      block = next;
+    }
+  }
+
   static void destroy(Storage* block) {
     const std::size_t capacity = block->capacity_;
     if (capacity >= kHugePage)
@@ -171,7 +233,9 @@ class Pool {
   }
 
   SpinLock lock_;
-  Storage* free_[kClasses] = {};
+  Storage* free_[2 * kClasses] = {};  // of tensors, then of scratch
+  bool prepared_[2 * kClasses] = {};
+  std::uint64_t last_use_[2 * kClasses] = {};  // allocations_ when a block of the class was last asked for
   std::size_t live_ = 0, peak_ = 0, cached_ = 0;
   std::uint64_t allocations_ = 0, system_allocations_ = 0;
   std::atomic<std::size_t> next_colour_{0};
@@ -201,7 +265,7 @@ void reset_peak_memory() { Pool::instance().reset_peak(); }
 void trim_memory() { Pool::instance().trim(); }
 
 void* acquire_scratch(std::size_t bytes) {
-  Storage* block = Pool::instance().acquire(bytes);
+  Storage* block = Pool::instance().acquire_scratch(bytes);
   block->retain();
   return block->data();
 }

@@ -31,19 +31,19 @@ class Storage {
   friend class Pool;
   std::atomic<std::int32_t> references_{0};
   std::int32_t size_class_ = 0;
-  std::size_t bytes_ = 0;    // what was asked for
-  std::size_t capacity_ = 0; // what the size class holds
+  std::size_t bytes_ = 0;     // what was asked for
+  std::size_t capacity_ = 0;  // what the size class holds
   void* data_ = nullptr;
-  Storage* next_ = nullptr;  // in the pool's free list
+  Storage* next_ = nullptr;        // in the pool's free list
   void (*drop_)(void*) = nullptr;  // of borrowed memory
   void* owner_ = nullptr;
 };
 
 struct MemoryStats {
-  std::size_t live_bytes;          // in use by tensors and scratch
-  std::size_t peak_bytes;          // largest live_bytes so far
-  std::size_t cached_bytes;        // free, kept for reuse
-  std::uint64_t allocations;       // blocks handed out
+  std::size_t live_bytes;            // in use by tensors and scratch
+  std::size_t peak_bytes;            // largest live_bytes so far
+  std::size_t cached_bytes;          // free, kept for reuse
+  std::uint64_t allocations;         // blocks handed out
   std::uint64_t system_allocations;  // of these, taken from the operating system
 };
 

@@ -18,9 +18,7 @@ std::atomic<std::uint64_t> next_pass{1};
 SpinLock leaf_lock;  // two threads may reach the same parameter
 
 /// Nobody else sees this tensor's memory.
-bool is_sole_owner(const Tensor& t) {
-  return t.body()->use_count() == 1 && t.body()->storage->use_count() == 1;
-}
+bool is_sole_owner(const Tensor& t) { return t.body()->use_count() == 1 && t.body()->storage->use_count() == 1; }
 
 void accumulate(Tensor& slot, Tensor gradient) {
   if (!slot)

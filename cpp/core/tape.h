@@ -57,8 +57,8 @@ class Node {
   const char* name;
   const std::uint64_t sequence;  // order of creation
   const int n_inputs, n_outputs;
-  Edge* inputs;                  // n_inputs
-  Tensor* output_grads;          // n_outputs, filled during backward()
+  Edge* inputs;          // n_inputs
+  Tensor* output_grads;  // n_outputs, filled during backward()
   bool dropped = false;
   std::atomic<std::uint64_t> owner{0};  // the backward() that is going through it
 

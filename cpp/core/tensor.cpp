@@ -11,9 +11,12 @@ namespace nervure::core {
 
 const char* dtype_name(DType dtype) {
   switch (dtype) {
-    case DType::int64: return "int64";
-    case DType::boolean: return "bool";
-    case DType::float32: break;
+    case DType::int64:
+      return "int64";
+    case DType::boolean:
+      return "bool";
+    case DType::float32:
+      break;
   }
   return "float32";
 }

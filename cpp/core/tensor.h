@@ -86,8 +86,8 @@ class TensorBody {
   Shape shape;
   Order order;
   DType dtype = DType::float32;
-  bool requires_grad = false;   // set by the user; an output of a recorded op has a node instead
-  int output_index = 0;          // which of the node's outputs this is
+  bool requires_grad = false;  // set by the user; an output of a recorded op has a node instead
+  int output_index = 0;        // which of the node's outputs this is
   Ref<Storage> storage;
   Ref<Node> node;
   Ref<TensorBody> grad;

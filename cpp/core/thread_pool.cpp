@@ -100,9 +100,7 @@ bool ThreadPool::try_enter(int index) {
   return false;
 }
 
-void ThreadPool::leave() {
-  state_.fetch_sub(1, std::memory_order_acq_rel);
-}
+void ThreadPool::leave() { state_.fetch_sub(1, std::memory_order_acq_rel); }
 
 void ThreadPool::wait_until_left() {
   for (int spins = 0; state_.load(std::memory_order_acquire) & kInside; ++spins) {

@@ -36,12 +36,12 @@ class ThreadPool {
 
   SpinLock busy_;
   std::atomic<std::uint64_t> state_{0};
-  std::atomic<std::uint32_t> posted_{0};   // changes with every job: what sleeping workers wait on
+  std::atomic<std::uint32_t> posted_{0};  // changes with every job: what sleeping workers wait on
   std::atomic<int> sleeping_{0};
-  int started_ = 0;                        // workers, under busy_
-  Work work_ = nullptr;                    // these three belong to the open job
+  int started_ = 0;      // workers, under busy_
+  Work work_ = nullptr;  // these three belong to the open job
   void* job_ = nullptr;
-  int limit_ = 0;                          // workers with a higher index stay out
+  int limit_ = 0;  // workers with a higher index stay out
 };
 
 }  // namespace nervure::core

@@ -73,12 +73,10 @@ NV_INLINE void store_partial(float* p, vf v, std::int64_t n) {
 #endif
 }
 
-// The maskz_ forms with a full mask are the plain instructions; GCC 12 warns about uninitialised values in the others.
-
 /// a < b ? a : b; a NaN in either operand gives b, as the x86 instruction does.
 NV_INLINE vf min(vf a, vf b) {
 #if defined(__AVX512F__)
-  return (vf)_mm512_maskz_min_ps(0xffff, (__m512)a, (__m512)b);
+  return (vf)_mm512_min_ps((__m512)a, (__m512)b);
 #elif defined(__AVX2__)
   return (vf)_mm256_min_ps((__m256)a, (__m256)b);
 #elif defined(__x86_64__)
@@ -91,7 +89,7 @@ NV_INLINE vf min(vf a, vf b) {
 /// a > b ? a : b; a NaN in either operand gives b.
 NV_INLINE vf max(vf a, vf b) {
 #if defined(__AVX512F__)
-  return (vf)_mm512_maskz_max_ps(0xffff, (__m512)a, (__m512)b);
+  return (vf)_mm512_max_ps((__m512)a, (__m512)b);
 #elif defined(__AVX2__)
   return (vf)_mm256_max_ps((__m256)a, (__m256)b);
 #elif defined(__x86_64__)
@@ -103,7 +101,7 @@ NV_INLINE vf max(vf a, vf b) {
 
 NV_INLINE vf sqrt(vf x) {
 #if defined(__AVX512F__)
-  return (vf)_mm512_maskz_sqrt_ps(0xffff, (__m512)x);
+  return (vf)_mm512_sqrt_ps((__m512)x);
 #elif defined(__AVX2__)
   return (vf)_mm256_sqrt_ps((__m256)x);
 #elif defined(__x86_64__)
@@ -127,10 +125,11 @@ NV_INLINE vf to_float(vi x) { return __builtin_convertvector(x, vf); }
 /// Towards zero. Undefined for values outside int32.
 NV_INLINE vi to_int(vf x) { return __builtin_convertvector(x, vi); }
 
-/// The 64-bit products of the lower halves of the lanes (GCC takes three times as long over `(a & mask) * (b & mask)`).
+/// The 64-bit products of the lower halves of the lanes. (For `(a & mask) * (b & mask)` GCC 12 multiplies all bits:
+/// 3x.)
 NV_INLINE vu64 multiply_low_halves(vu64 a, vu64 b) {
 #if defined(__AVX512F__)
-  return (vu64)_mm512_maskz_mul_epu32(0xff, (__m512i)a, (__m512i)b);
+  return (vu64)_mm512_mul_epu32((__m512i)a, (__m512i)b);
 #elif defined(__AVX2__)
   return (vu64)_mm256_mul_epu32((__m256i)a, (__m256i)b);
 #elif defined(__x86_64__)

@@ -47,14 +47,14 @@ struct Exponentials {
 
 template <bool kGradient>
 NV_INLINE Exponentials scaled_softmax(const float* x, std::int64_t n, float scale, float* dx) {
-  if (n <= kLanes) {  // once through a register
-    const vf v = first_lanes(load_some(x, n), n, -HUGE_VALF);
-    const float m = fold_max(v);
-    const vf e = first_lanes(exp(v - broadcast(m)), n, 0.0f);
-    const float sum = fold_sum(e);
-    if (kGradient) store_some(dx, e * broadcast(scale / sum), n);
-    return {sum, m};
-  }
+  Exponentials result;
+  const bool done = with_short_row(n, [&]<int kVectors>(Vectors<kVectors>) {
+    const ShortRow<kVectors> row(x, n);
+    result = {row.sum, row.max};
+    const vf factor = broadcast(scale / row.sum);
+    if (kGradient) store_short_row<kVectors>(dx, n, [&](int k) NV_INLINE_LAMBDA { return row.terms[k] * factor; });
+  });
+  if (done) return result;
   const float m = row_max(x, n);
   const float sum = row_exp<kGradient>(x, n, m, dx);
   if (kGradient) row_scale(dx, n, scale / sum);
@@ -75,8 +75,9 @@ void hard_targets(CrossEntropyShape shape, const float* x, const std::int64_t* t
     }
     const float weight = options.weight ? options.weight[t] : 1.0f;
     const float at_target = x[i * n + t];
-    const Exponentials e = scaled_softmax<kGradient>(x + i * n, n, weight * scale, dx_row);
-    if (kGradient) dx_row[t] -= weight * scale;
+    const float factor = weight * scale;
+    const Exponentials e = scaled_softmax<kGradient>(x + i * n, n, factor, dx_row);
+    if (kGradient) dx_row[t] -= factor;
     terms.sum[k] = e.sum;
     terms.mass[k] = weight;
     terms.dot[k] = weight * (at_target - e.max);

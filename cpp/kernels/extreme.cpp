@@ -5,6 +5,7 @@
 
 #include "core/parallel.h"
 #include "core/scratch.h"
+#include "core/vmath.h"
 #include "kernels/lanes.h"
 
 namespace nervure::kernels::NV_ISA {
@@ -34,30 +35,24 @@ NV_INLINE Found first_nan(const float* x) {
   return {x[i], i};
 }
 
-/// The largest of the lanes of kAccumulators vectors; `turn` says in which turn of the loop a lane was written.
+/// The largest of the lanes of kAccumulators vectors; `turn` says in which turn of the loop a lane was written. Runs
+/// are shorter than 2^24, so that a float holds the number of an element.
 template <int kAccumulators>
 NV_INLINE Found best_of_lanes(const vf* best, const vi* turn) {
   vf peak = best[0];
 #pragma GCC unroll 4
   for (int k = 1; k < kAccumulators; ++k) peak = max(peak, best[k]);
   const float value = fold_max(peak);
-  std::int64_t index = INT64_MAX;
+  vf first = broadcast(-HUGE_VALF);  // the negated number of the first element that has the value
 #pragma GCC unroll 4
   for (int k = 0; k < kAccumulators; ++k) {
-    // Element number within 2^31 turns; lanes that do not hold the value come last.
-    float lane_value[kLanes];
-    std::int32_t lane_turn[kLanes];
-    std::memcpy(lane_value, &best[k], sizeof lane_value);
-    std::memcpy(lane_turn, &turn[k], sizeof lane_turn);
-    for (int lane = 0; lane < kLanes; ++lane) {
-      const std::int64_t at = (lane_turn[lane] * std::int64_t{kAccumulators} + k) * kLanes + lane;
-      index = lane_value[lane] == value && at < index ? at : index;
-    }
+    const vi number = (turn[k] * kAccumulators + k) * kLanes + lane_numbers();
+    first = max(first, select(best[k] == broadcast(value), -to_float(number), broadcast(-HUGE_VALF)));
   }
-  return {value, index};
+  return {value, static_cast<std::int64_t>(-fold_max(first))};
 }
 
-/// Extreme of one run. Without kIndex the index is 0.
+/// Extreme of one run of at most 2 kChunk values. Without kIndex the index is 0.
 template <bool kLargest, bool kIndex, int kAccumulators>
 NV_INLINE Found extreme_of(const float* x, std::int64_t n) {
   constexpr std::int64_t kStep = kAccumulators * kLanes;
@@ -92,7 +87,7 @@ NV_INLINE Found extreme_of(const float* x, std::int64_t n) {
     else if (left > 0)
       take(k, number, first_lanes(oriented<kLargest>(load_partial(x + i + k * kLanes, left)), left, -HUGE_VALF));
   }
-  if (fold_max(select(nan, broadcast(1.0f), vf{})) > 0.0f) [[unlikely]]
+  if (any(nan)) [[unlikely]]
     return first_nan(x);
   if (kIndex) return best_of_lanes<kAccumulators>(best, turn);
 #pragma GCC unroll 4
@@ -100,9 +95,24 @@ NV_INLINE Found extreme_of(const float* x, std::int64_t n) {
   return {fold_max(best[0]), 0};
 }
 
+/// The same for no more than one vector.
 template <bool kLargest, bool kIndex>
-Found extreme_of_run(const float* x, std::int64_t n) {
+NV_INLINE Found extreme_of_vector(const float* x, std::int64_t n) {
+  const vf v = first_lanes(oriented<kLargest>(load_partial(x, n)), n, -HUGE_VALF);
+  if (any(is_nan(v))) [[unlikely]]
+    return first_nan(x);
+  const vi turn{};
+  return kIndex ? best_of_lanes<1>(&v, &turn) : Found{fold_max(v), 0};
+}
+
+template <bool kLargest, bool kIndex>
+Found extreme_of_long_run(const float* x, std::int64_t n) {
   return n <= 4 * kLanes ? extreme_of<kLargest, kIndex, 1>(x, n) : extreme_of<kLargest, kIndex, 4>(x, n);
+}
+
+template <bool kLargest, bool kIndex>
+NV_INLINE Found extreme_of_run(const float* x, std::int64_t n) {
+  return n <= kLanes ? extreme_of_vector<kLargest, kIndex>(x, n) : extreme_of_long_run<kLargest, kIndex>(x, n);
 }
 
 template <bool kLargest, bool kIndex>
@@ -113,7 +123,7 @@ NV_INLINE void put(const Found& found, float* y, std::int64_t* index, std::int64
 
 template <bool kLargest, bool kIndex>
 void extreme_short_rows(std::int64_t rows, std::int64_t n, const float* x, float* y, std::int64_t* index) {
-  core::parallel_for(rows, larger(1, kChunk / n), [&](std::int64_t begin, std::int64_t end) {
+  core::parallel_for(rows, larger(1, kChunk / n), [=](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; ++row)
       put<kLargest, kIndex>(extreme_of_run<kLargest, kIndex>(x + row * n, n), y, index, row);
   });

@@ -15,7 +15,7 @@ enum class PointwiseLoss {
   smooth_l1,                         // huber / p
   binary_cross_entropy,              // -t log x - (1 - t) log(1 - x), both logarithms at least -100
   binary_cross_entropy_with_logits,  // pos_weight t log(1 + e^-x) + (1 - t) log(1 + e^x)
-  kl_div,                            // t (log t - x), x being log-probabilities; 0 where t = 0
+  kl_div,                            // t (log t - x), x being log-probabilities; 0, with derivatives 0, where t = 0
   kl_div_log_target                  // e^t (t - x)
 };
 

@@ -54,6 +54,7 @@ NV_INLINE void finish_all(const Op& op, const float* total, const float* stat, s
 template <class Op>
 float row_piece(const Op& op, const float* x, const float* stat, std::int64_t n) {
   const vf s = Op::kHasStat ? broadcast(*stat) : vf{};
+  if (n <= kLanes) return fold_sum(first_lanes(op.map(load_partial(x, n), s), n, 0.0f));
   return fold_sum(tree_sum(
       0, n, [&](std::int64_t i, std::int64_t count) NV_INLINE_LAMBDA { return op.map(load_some(x + i, count), s); }));
 }

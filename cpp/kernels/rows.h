@@ -54,6 +54,80 @@ NV_INLINE float row_exp(const float* x, std::int64_t n, float m, float* terms) {
   return static_cast<float>(total);
 }
 
+/// Rows of up to so many vectors stay in registers from the load to the store.
+constexpr int kShortRow = 8;
+
+/// A row of 1 to kVectors vectors less its maximum, and the exponentials of that; lanes past the end are -infinity and
+/// 0 (in a row of -infinity they are NaN, but so is all of it).
+template <int kVectors>
+struct ShortRow {
+  vf shifted[kVectors], terms[kVectors];
+  float max, sum;
+
+  [[gnu::always_inline]] inline ShortRow(const float* x, std::int64_t n) {
+    const std::int64_t left = n - (kVectors - 1) * kLanes;
+    vf v[kVectors];
+#pragma GCC unroll 8
+    for (int k = 0; k < kVectors - 1; ++k) v[k] = load(x + k * kLanes);
+    v[kVectors - 1] = first_lanes(load_partial(x + (kVectors - 1) * kLanes, left), left, -HUGE_VALF);
+    vf peak = v[0], total{};
+#pragma GCC unroll 8
+    for (int k = 1; k < kVectors; ++k) peak = nervure::simd::NV_ISA::max(v[k], peak);
+    max = fold_max(peak);
+#pragma GCC unroll 8
+    for (int k = 0; k < kVectors; ++k) {
+      shifted[k] = v[k] - broadcast(max);
+      terms[k] = exp(shifted[k]);
+      total += terms[k];
+    }
+    sum = fold_sum(total);
+  }
+};
+
+/// y = map(k) for every vector k of a row of n values.
+template <int kVectors, class Map>
+NV_INLINE void store_short_row(float* y, std::int64_t n, const Map& map) {
+#pragma GCC unroll 8
+  for (int k = 0; k < kVectors - 1; ++k) store(y + k * kLanes, map(k));
+  store_partial(y + (kVectors - 1) * kLanes, map(kVectors - 1), n - (kVectors - 1) * kLanes);
+}
+
+template <int kVectors>
+struct Vectors {};
+
+/// body(Vectors<k>) with the number of vectors that n values fill; false when they are more than kShortRow.
+template <class Body>
+NV_INLINE bool with_short_row(std::int64_t n, const Body& body) {
+  switch (ceil_div(n, kLanes)) {
+    case 1:
+      body(Vectors<1>{});
+      return true;
+    case 2:
+      body(Vectors<2>{});
+      return true;
+    case 3:
+      body(Vectors<3>{});
+      return true;
+    case 4:
+      body(Vectors<4>{});
+      return true;
+    case 5:
+      body(Vectors<5>{});
+      return true;
+    case 6:
+      body(Vectors<6>{});
+      return true;
+    case 7:
+      body(Vectors<7>{});
+      return true;
+    case kShortRow:
+      body(Vectors<kShortRow>{});
+      return true;
+    default:
+      return false;
+  }
+}
+
 /// x *= s.
 NV_INLINE void row_scale(float* x, std::int64_t n, float s) {
   const vf factor = broadcast(s);

@@ -12,17 +12,23 @@ constexpr std::int64_t kChunk = 16 * 1024;
 // ---- along rows --------------------------------------------------------------------------------------------------
 
 void softmax_row(const float* x, std::int64_t n, float* y) {
-  const float m = row_max(x, n);
-  if (n <= kLanes) {  // once through a register
-    const vf e = first_lanes(exp(load_some(x, n) - broadcast(m)), n, 0.0f);
-    store_some(y, e * broadcast(1.0f / fold_sum(e)), n);
-    return;
-  }
-  const float sum = row_exp<true>(x, n, m, y);
+  const bool done = with_short_row(n, [=]<int kVectors>(Vectors<kVectors>) {
+    const ShortRow<kVectors> row(x, n);
+    const vf scale = broadcast(1.0f / row.sum);
+    store_short_row<kVectors>(y, n, [&](int k) NV_INLINE_LAMBDA { return row.terms[k] * scale; });
+  });
+  if (done) return;
+  const float sum = row_exp<true>(x, n, row_max(x, n), y);
   row_scale(y, n, 1.0f / sum);
 }
 
 void log_softmax_row(const float* x, std::int64_t n, float* y) {
+  const bool done = with_short_row(n, [=]<int kVectors>(Vectors<kVectors>) {
+    const ShortRow<kVectors> row(x, n);
+    const vf total = log(broadcast(row.sum));
+    store_short_row<kVectors>(y, n, [&](int k) NV_INLINE_LAMBDA { return row.shifted[k] - total; });
+  });
+  if (done) return;
   const float m = row_max(x, n);
   const vf shift = broadcast(m), total = log(broadcast(row_exp<false>(x, n, m, nullptr)));
   for_vectors(0, n, [&](std::int64_t i, std::int64_t count) NV_INLINE_LAMBDA {

@@ -100,6 +100,7 @@ Classified classify_logits(const Tensor& input, const Tensor& target, const Tens
   core::check_dtype(op, "target (int64 class indices or float32 probabilities)", target, DType::float32);
   NV_CHECK(target.shape() == input.shape(), op, "target of probabilities must have the input's shape ", input.shape(),
            ", got ", target.shape());
+  NV_CHECK(ignore_index < 0, op, "ignore_index has no meaning for a target of probabilities, got ", ignore_index);
   c.target = to_order(target, c.x.order());
   if (c.reduction == Reduction::mean) c.divisor = Tensor::scalar(static_cast<float>(c.rows));
   return c;

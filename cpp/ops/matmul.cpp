@@ -8,6 +8,7 @@
 #include "core/launch.h"
 #include "kernels/gemm.h"
 #include "kernels/linear.h"
+#include "ops/activation.h"
 #include "ops/ops.h"
 
 namespace nervure::ops {
@@ -157,16 +158,6 @@ Tensor matmul_matrices(const Tensor& a, const Tensor& b) {
 constexpr std::array<std::string_view, 11> kActivationNames = {
     "", "relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu", "tanh", "sigmoid", "softplus", "hardtanh"};
 
-Activation parse_activation(const std::string& name) {
-  const auto found = std::find(kActivationNames.begin(), kActivationNames.end(), name);
-  NV_CHECK(
-      found != kActivationNames.end(), "linear",
-      "activation must be \"\", relu, leaky_relu, elu, gelu, gelu_tanh, silu, tanh, sigmoid, softplus or hardtanh, "
-      "got \"",
-      name, "\"");
-  return static_cast<Activation>(found - kActivationNames.begin());
-}
-
 void check_linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   core::check_dtype("linear", "weight", weight, DType::float32);
   NV_CHECK(x.rank() >= 1, "linear", "input must be (..., in), got ", x.shape());
@@ -256,10 +247,20 @@ Tensor matmul(const Tensor& left, const Tensor& right) {
   return matmul_matrices(a, b);
 }
 
+Activation parse_activation(const char* op, const std::string& name) {
+  const auto found = std::find(kActivationNames.begin(), kActivationNames.end(), name);
+  NV_CHECK(
+      found != kActivationNames.end(), op,
+      "activation must be \"\", relu, leaky_relu, elu, gelu, gelu_tanh, silu, tanh, sigmoid, softplus or hardtanh, "
+      "got \"",
+      name, "\"");
+  return static_cast<Activation>(found - kActivationNames.begin());
+}
+
 Tensor linear(const Tensor& input, const Tensor& weight, const Tensor& bias, const std::string& activation_name) {
   Tensor x = to_float(input);
   check_linear(x, weight, bias);
-  const Activation activation = parse_activation(activation_name);
+  const Activation activation = parse_activation("linear", activation_name);
   const std::int64_t in = weight.size(1), out = weight.size(0);
   Shape shape = x.shape();
   std::int64_t rows = 1;

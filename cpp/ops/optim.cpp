@@ -208,6 +208,7 @@ void nadam_step(const std::vector<Tensor>& parameters, const std::vector<Tensor>
 double clip_grad_norm_(const std::vector<Tensor>& parameters, double max_norm, double norm_type,
                        bool error_if_nonfinite) {
   NV_CHECK(norm_type > 0, "clip_grad_norm_", "norm_type must be positive, got ", norm_type);
+  NV_CHECK(max_norm >= 0, "clip_grad_norm_", "max_norm must not be negative, got ", max_norm);
   const StepList list = collect_gradients("clip_grad_norm_", parameters);
   if (list.segments.count == 0) return 0.0;
   const Ref<Storage> result = Storage::allocate(sizeof(double));
@@ -225,6 +226,7 @@ double clip_grad_norm_(const std::vector<Tensor>& parameters, double max_norm, d
 }
 
 void clip_grad_value_(const std::vector<Tensor>& parameters, double clip_value) {
+  NV_CHECK(clip_value >= 0, "clip_grad_value_", "clip_value must not be negative, got ", clip_value);
   const StepList list = collect_gradients("clip_grad_value_", parameters);
   if (list.segments.count == 0) return;
   core::launch(2 * list.segments.total, [table = list.table, segments = list.segments, limit = f32(clip_value)] {

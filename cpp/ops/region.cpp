@@ -2,7 +2,8 @@
 #include "ops/region.h"
 
 #include "core/launch.h"
-#include "ops/ops.h"
+#include "kernels/copy.h"
+#include "ops/broadcast.h"
 
 namespace nervure::ops {
 
@@ -17,19 +18,13 @@ Region Region::part(int dim, std::int64_t start, std::int64_t size, std::int64_t
 }
 
 void copy_region(const Region& from, const Region& to) {
-  // TEMPORARY scalar
   const std::int64_t n = from.sizes.numel();
-  const std::size_t bytes = core::item_size(from.tensor.dtype());
-  for (std::int64_t i = 0; i < n; ++i) {
-    std::int64_t rest = i, a = from.offset, b = to.offset;
-    for (int d = from.sizes.rank() - 1; d >= 0; --d) {
-      a += rest % from.sizes[d] * from.strides[d];
-      b += rest % from.sizes[d] * to.strides[d];
-      rest /= from.sizes[d];
-    }
-    __builtin_memcpy(static_cast<char*>(to.tensor.data()) + b * static_cast<std::int64_t>(bytes),
-                     static_cast<const char*>(from.tensor.data()) + a * static_cast<std::int64_t>(bytes), bytes);
-  }
+  if (n == 0) return;
+  const kernels::Loops loops = copy_loops(from.sizes, from.strides, to.strides);
+  const auto bytes = static_cast<std::int64_t>(core::item_size(from.tensor.dtype()));
+  const char* const source = static_cast<const char*>(from.tensor.data()) + from.offset * bytes;
+  char* const target = static_cast<char*>(to.tensor.data()) + to.offset * bytes;
+  core::launch(2 * n, [=] { kernels::copy_strided(source, target, bytes, loops); });
 }
 
 Tensor zeros(const Shape& shape, const Order& order) {

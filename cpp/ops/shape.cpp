@@ -296,6 +296,7 @@ Tensor flip(const Tensor& x, const Dims& dims) {
 Tensor cat(const std::vector<Tensor>& inputs, std::int64_t dim_from_either_end) {
   NV_CHECK(!inputs.empty(), "cat", "needs at least one tensor");
   const std::vector<Tensor> tensors = with_common_type(inputs);
+  NV_CHECK(tensors[0].rank() > 0, "cat", "0-d tensors cannot be joined: use stack");
   const int dim = normalize_dim("cat", dim_from_either_end, tensors[0].rank());
   Tensor y = Tensor::empty(joined_shape(tensors, dim), tensors[0].dtype(), tensors[0].order());
   const Region whole = Region::whole(y);

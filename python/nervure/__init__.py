@@ -11,6 +11,9 @@ import importlib as _importlib
 from typing import TYPE_CHECKING
 from typing import Any as _Any
 
+from nervure._load import _core as _core  # before all others: it sets up the threads
+
+# isort: split
 from nervure._core import (
     Tensor,
     dtype,
@@ -45,13 +48,16 @@ from nervure._functions import (
     zeros_like,
 )
 from nervure._grad_mode import is_grad_enabled, no_grad
-from nervure._load import _core as _core  # first: it sets up the threads
 
 if TYPE_CHECKING:
+    from nervure import kernels as kernels
     from nervure import metrics as metrics
     from nervure import nn as nn
+    from nervure import optim as optim
+    from nervure import plot as plot
     from nervure import reference as reference
     from nervure._config import show_config as show_config
+    from nervure._gradcheck import gradcheck as gradcheck
     from nervure.function import Function as Function
     from nervure.serialize import FormatError as FormatError
     from nervure.serialize import load as load
@@ -68,12 +74,13 @@ bool = dtype.bool
 _LAZY = {
     "show_config": "nervure._config",
     "Function": "nervure.function",
+    "gradcheck": "nervure._gradcheck",
     "FormatError": "nervure.serialize",
     "load": "nervure.serialize",
     "load_metadata": "nervure.serialize",
     "save": "nervure.serialize",
 }
-_SUBMODULES = frozenset({"metrics", "nn", "reference", "serialize"})
+_SUBMODULES = frozenset({"kernels", "metrics", "nn", "optim", "plot", "reference", "serialize"})
 
 
 def __getattr__(name: str) -> _Any:
@@ -96,7 +103,6 @@ __all__ = [
     "Function",
     "Tensor",
     "arange",
-    "bool",
     "cat",
     "dtype",
     "empty",
@@ -105,8 +111,10 @@ __all__ = [
     "full",
     "full_like",
     "get_num_threads",
+    "gradcheck",
     "int64",
     "is_grad_enabled",
+    "kernels",
     "load",
     "load_metadata",
     "manual_seed",
@@ -119,6 +127,8 @@ __all__ = [
     "no_grad",
     "ones",
     "ones_like",
+    "optim",
+    "plot",
     "rand",
     "rand_like",
     "randint",

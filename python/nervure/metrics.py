@@ -159,6 +159,7 @@ class ConfusionMatrix(Metric):
         self.reset()
 
     def reset(self) -> None:
+        """Forget everything."""
         self._classes = _Classes("confusion_matrix", self._num_classes)
         self._counts: Counts = np.zeros((self.labels.size, self.labels.size), np.int64)
 
@@ -168,6 +169,7 @@ class ConfusionMatrix(Metric):
         return self._classes.labels
 
     def update(self, y_true: ArrayLike, y_pred: ArrayLike) -> None:
+        """Count a batch."""
         truth, prediction, moved = self._classes.encode(y_true, y_pred)
         size = self.labels.size
         if size != self._counts.shape[0]:
@@ -179,7 +181,8 @@ class ConfusionMatrix(Metric):
 
     def compute(self) -> Counts:
         """``(C, C)`` integers; rows are the truth."""
-        return self._counts.copy()
+        counts: Counts = self._counts.copy()
+        return counts
 
 
 class Accuracy(Metric):
@@ -189,14 +192,17 @@ class Accuracy(Metric):
         self.reset()
 
     def reset(self) -> None:
+        """Forget everything."""
         self._hits = self._total = 0
 
     def update(self, y_true: ArrayLike, y_pred: ArrayLike) -> None:
+        """Count a batch."""
         truth, prediction = _label_pair("accuracy", y_true, y_pred)
         self._hits += int(np.count_nonzero(truth == prediction))
         self._total += truth.size
 
     def compute(self) -> float:
+        """Give the share of hits so far."""
         return self._hits / self._total if self._total else float("nan")
 
 
@@ -214,9 +220,11 @@ class TopK(Metric):
         self.reset()
 
     def reset(self) -> None:
+        """Forget everything."""
         self._hits = self._total = 0
 
     def update(self, y_true: ArrayLike, y_pred: ArrayLike) -> None:
+        """Count a batch."""
         classes, scores = np.asarray(y_true), np.asarray(y_pred)
         if scores.ndim != classes.ndim + 1 or scores.shape[:-1] != classes.shape:
             expected = _with_classes(classes.shape)
@@ -236,6 +244,7 @@ class TopK(Metric):
         self._total += truth.size
 
     def compute(self) -> float:
+        """Give the share of hits so far."""
         return self._hits / self._total if self._total else float("nan")
 
 
@@ -299,11 +308,13 @@ class _ClassScore(Metric):
         return self._classes.labels
 
     def reset(self) -> None:
+        """Forget everything."""
         self._classes = _Classes(self._name, self._num_classes)
         # rows: hits, how often predicted, how often true
         self._counts: Counts = np.zeros((3, self.labels.size), np.int64)
 
     def update(self, y_true: ArrayLike, y_pred: ArrayLike) -> None:
+        """Count a batch."""
         truth, prediction, moved = self._classes.encode(y_true, y_pred)
         size = self.labels.size
         if size != self._counts.shape[1]:

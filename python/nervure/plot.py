@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Pictures of training, by matplotlib (``pip install 'nervure[plot]'``).
 
-Every function returns the matplotlib ``Figure`` and, given a path, writes it there; the ending of the
-name chooses the format. Nothing touches ``pyplot``: no display is needed and no figure stays behind.
+Every function returns the matplotlib ``Figure`` and, given a path, writes it there; the ending of
+the name chooses the format. Nothing touches ``pyplot``: no display is needed and no figure stays
+behind.
 """
 
 from __future__ import annotations
@@ -73,6 +74,8 @@ def learning_curves(history: Any, path: StrPath | None = None) -> Figure:
 
 
 def _curve(axes: Axes, name: str, curves: Mapping[str, Sequence[float]]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     shown = [
         (label, colour, np.asarray(curves[key], dtype=np.float64))
         for key, label, colour in [
@@ -92,7 +95,7 @@ def _curve(axes: Axes, name: str, curves: Mapping[str, Sequence[float]]) -> None
         axes.set_yscale("log")
     axes.set_title(name.replace("_", " "), fontsize=11, loc="left")
     axes.set_xlabel("epoch")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(color="0.92")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -158,11 +161,11 @@ def confusion_matrix(
     for shown, colours in ((hits, "Blues"), (~hits, "Reds")):
         # mistakes are rare: without the root they would all look white
         values = share if shown is hits else np.sqrt(share)
-        axes.imshow(np.where(shown, values, np.nan), cmap=colours, vmin=0, vmax=1.2)
+        axes.imshow(np.where(shown & (counts > 0), values, np.nan), cmap=colours, vmin=0, vmax=1.2)
     for i, j in np.argwhere(counts > 0):
         dark = (share if i == j else np.sqrt(share))[i, j] > 0.7
         colour = "white" if dark else "0.15"
-        axes.text(j, i, f"{counts[i, j]}", ha="center", va="center", fontsize=8, color=colour)
+        axes.text(j, i, f"{counts[i, j]}", ha="center", va="center", fontsize=9, color=colour)
     axes.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) > 3 else 0)
     axes.set_yticks(range(len(names)), names)
     axes.set_xlabel("predicted")

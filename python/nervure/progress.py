@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A live progress bar: by rich where it is installed, plain otherwise, nothing without a terminal."""
+"""A live progress bar: rich's where that is installed, else plain; nothing without a terminal."""
 
 from __future__ import annotations
 
@@ -83,20 +83,32 @@ class _Silent:
         pass
 
 
-class _Plain:
-    interval = 0.1  # seconds between two pictures
+class _Clock:
+    """Says when it is time for the next picture."""
 
+    interval = 0.1  # seconds
+
+    def __init__(self) -> None:
+        self._last = float("-inf")
+
+    def ticks(self) -> bool:
+        now = time.monotonic()
+        if now - self._last < self.interval:
+            return False
+        self._last = now
+        return True
+
+
+class _Plain:
     def __init__(self, total: int) -> None:
         self.total = total
-        self._drawn = 0.0
+        self._clock = _Clock()
         self._last = ""
 
     def show(self, completed: int, description: str, text: str) -> None:
         done = 20 * completed // max(self.total, 1)
         self._last = f"{description} [{'#' * done}{'-' * (20 - done)}] {text}"
-        now = time.monotonic()
-        if now - self._drawn >= self.interval or completed >= self.total:
-            self._drawn = now
+        if self._clock.ticks() or completed >= self.total:
             self._draw()
 
     def print(self, line: str) -> None:
@@ -104,8 +116,7 @@ class _Plain:
         self._draw()
 
     def close(self) -> None:
-        self._draw()
-        sys.stdout.write("\n")
+        sys.stdout.write("\r\x1b[K")
         sys.stdout.flush()
 
     def _draw(self) -> None:
@@ -124,14 +135,18 @@ class _Rich:
             TextColumn("{task.percentage:>3.0f} %"),
             TextColumn("{task.fields[text]}"),
             TimeRemainingColumn(compact=True),
+            # A thread that draws would take time from what is being timed or trained.
+            auto_refresh=False,
+            transient=True,
         )
+        self._clock = _Clock()
         self._task = self._progress.add_task("", total=total, text="")
         self._progress.start()
 
     def show(self, completed: int, description: str, text: str) -> None:
-        self._progress.update(
-            self._task, completed=completed, description=description, text=text
-        )
+        self._progress.update(self._task, completed=completed, description=description, text=text)
+        if self._clock.ticks() or completed >= (self._progress.tasks[0].total or 0):
+            self._progress.refresh()
 
     def print(self, line: str) -> None:
         from rich.text import Text

@@ -99,7 +99,8 @@ def load(path: str | os.PathLike[str]) -> dict[str, npt.NDArray[Any]]:
     FileNotFoundError
         If there is no such file.
     FormatError
-        If the file is not one that the format allows.
+        If the file is not one that the format allows, or holds a dtype of less than a byte or with
+        eight bits of floating point, which NumPy does not have.
     """
     with open(path, "rb") as file:
         entries, _, start = _read_header(file)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from operator import index
 
 from nervure import _core
 from nervure._core import Tensor
@@ -50,6 +51,8 @@ class Linear(Module):
     ------
     ValueError
         For a negative size or an unknown activation.
+    TypeError
+        If a size is not an integer.
 
     Notes
     -----
@@ -72,6 +75,7 @@ class Linear(Module):
         activation: str | None = None,
     ) -> None:
         super().__init__()
+        in_features, out_features = index(in_features), index(out_features)
         if in_features < 0 or out_features < 0:
             raise ValueError(
                 f"[Linear] sizes must not be negative, got in_features = {in_features}, "

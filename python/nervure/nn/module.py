@@ -105,11 +105,14 @@ class Module:
 
     forward: Callable[..., Any] = _not_implemented
     __call__: Callable[..., Any] = _not_implemented
+    _calls_forward = True
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "__call__" not in vars(cls):
+        caller = next(base for base in cls.__mro__ if "__call__" in vars(base))
+        if "_calls_forward" in vars(caller):  # and not a __call__ that somebody wrote
             cls.__call__ = cls.forward  # type: ignore[method-assign]
+            cls._calls_forward = True
 
     def _call_with_hooks(self, *args: Any, **kwargs: Any) -> Any:
         output = self.forward(*args, **kwargs)
@@ -483,10 +486,10 @@ class Module:
         missing = [name for name in targets if name not in state_dict]
         unexpected = [name for name in state_dict if name not in targets]
         problems = []
-        if strict and unexpected:
-            problems.append(f"Unexpected key(s) in state_dict: {_quoted(unexpected)}.")
         if strict and missing:
             problems.append(f"Missing key(s) in state_dict: {_quoted(missing)}.")
+        if strict and unexpected:
+            problems.append(f"Unexpected key(s) in state_dict: {_quoted(unexpected)}.")
         copies = []
         for name, target in targets.items():
             if name not in state_dict:
@@ -510,7 +513,7 @@ class Module:
     def _loadable(self, name: str, value: Any, target: Tensor) -> Tensor:
         try:
             source = value if isinstance(value, Tensor) else Tensor(value)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RuntimeError) as error:
             raise TypeError(
                 f"[{type(self).__name__}.load_state_dict] {name} cannot become a tensor: {error}"
             ) from error

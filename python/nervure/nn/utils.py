@@ -41,8 +41,10 @@ def clip_grad_norm_(
 
     Raises
     ------
+    RuntimeError
+        For a non-finite norm when ``error_if_nonfinite``.
     ValueError
-        For a non-finite norm when ``error_if_nonfinite``, or a negative ``max_norm``.
+        For a ``max_norm`` or ``norm_type`` that is impossible.
 
     References
     ----------

@@ -38,17 +38,27 @@ def _spread(dy: ArrayLike, losses: Array, reduction: str, divisor: float | None 
 # ---- classes -------------------------------------------------------------------------------------
 
 
-def _per_class(weight: Array | None, log_p: Array) -> Array:
-    """Class weights in a shape that broadcasts against (N, C, ...)."""
-    w = np.ones(log_p.shape[1], log_p.dtype) if weight is None else weight
-    return w.reshape((1, -1) + (1,) * (log_p.ndim - 2))
+def _class_axis(log_p: Array) -> int:
+    """Dimension of the classes: 1 of (N, C, ...), 0 of (C,)."""
+    return 1 if log_p.ndim > 1 else 0
+
+
+def _per_class(values: Array, log_p: Array) -> Array:
+    """(C,) in a shape that broadcasts against (N, C, ...)."""
+    return values.reshape((-1,) + (1,) * (log_p.ndim - 1 - _class_axis(log_p)))
+
+
+def _weights(weight: Array | None, log_p: Array) -> Array:
+    ones = np.ones(log_p.shape[_class_axis(log_p)], log_p.dtype)
+    return _per_class(ones if weight is None else weight, log_p)
 
 
 def _one_hot(target: Array, log_p: Array, ignore_index: int) -> Array:
     """(N, C, ...) with 1 at the target, all 0 where the target is ignored."""
-    classes = np.arange(log_p.shape[1]).reshape((1, -1) + (1,) * (log_p.ndim - 2))
-    hits = np.expand_dims(target, 1) == classes
-    return np.asarray(hits & np.expand_dims(target != ignore_index, 1), log_p.dtype)
+    axis = _class_axis(log_p)
+    target = np.expand_dims(target, axis)
+    hits = target == _per_class(np.arange(log_p.shape[axis]), log_p)
+    return np.asarray(hits & (target != ignore_index), log_p.dtype)
 
 
 def nll_loss(
@@ -58,13 +68,13 @@ def nll_loss(
     ignore_index: int = -100,
     reduction: str = "mean",
 ) -> Array:
-    """``-w[t] log p[t]`` for log p (N, C, ...) and classes t (N, ...).
+    """``-w[t] log p[t]`` for log p (N, C, ...) or (C,), and classes t (N, ...) or ().
 
     "mean" divides by the sum of ``w[t]``.
     """
     log_p = as_float(log_probabilities)
-    weighted = _one_hot(target, log_p, ignore_index) * _per_class(weight, log_p)
-    losses = -np.where(weighted != 0, weighted * log_p, 0.0).sum(axis=1)
+    weighted = _one_hot(target, log_p, ignore_index) * _weights(weight, log_p)
+    losses = -np.where(weighted != 0, weighted * log_p, 0.0).sum(axis=_class_axis(log_p))
     return _reduce(losses, reduction, float(weighted.sum()))
 
 
@@ -78,9 +88,10 @@ def nll_loss_backward(
 ) -> tuple[Array, None, None]:
     """``-dy w[t]`` at the target, else 0."""
     weighted = _one_hot(target, log_probabilities, ignore_index)
-    weighted = weighted * _per_class(weight, log_probabilities)
-    spread = _spread(dy, weighted[:, 0], reduction, float(weighted.sum()))
-    return np.asarray(-weighted * np.expand_dims(spread, 1)), None, None
+    weighted = weighted * _weights(weight, log_probabilities)
+    axis = _class_axis(log_probabilities)
+    spread = _spread(dy, weighted.sum(axis=axis), reduction, float(weighted.sum()))
+    return np.asarray(-weighted * np.expand_dims(spread, axis)), None, None
 
 
 def _class_targets(
@@ -91,13 +102,14 @@ def _class_targets(
     label_smoothing: float,
 ) -> tuple[Array, float]:
     """Weighted target distributions (N, C, ...) and what "mean" divides by."""
-    w, smooth = _per_class(weight, log_p), label_smoothing
-    n_classes = log_p.shape[1]
+    w, smooth = _weights(weight, log_p), label_smoothing
+    axis = _class_axis(log_p)
+    n_classes = log_p.shape[axis]
     if target.dtype.kind == "f":
         q = target * (1.0 - smooth) + smooth / n_classes
         return np.asarray(q * w), float(target.size // max(n_classes, 1))
     hot = _one_hot(target, log_p, ignore_index)
-    kept = hot.sum(axis=1, keepdims=True)
+    kept = hot.sum(axis=axis, keepdims=True)
     return np.asarray((hot * (1.0 - smooth) + kept * smooth / n_classes) * w), float(
         (hot * w).sum()
     )
@@ -111,15 +123,17 @@ def cross_entropy(
     label_smoothing: float = 0.0,
     reduction: str = "mean",
 ) -> Array:
-    """``-sum_c w_c q_c log softmax(x)_c`` for logits x (N, C, ...).
+    """``-sum_c w_c q_c log softmax(x)_c`` for logits x (N, C, ...) or (C,).
 
     ``q`` is 1 at the class that ``target`` (N, ...) names, or ``target`` itself when it holds
     probabilities (N, C, ...); label smoothing s makes it ``(1 - s) q + s / C``. "mean" divides
     by the sum of the targets' weights, with probabilities by their number (PyTorch).
     """
-    log_p = log_softmax(as_float(input), 1)
+    x = as_float(input)
+    axis = _class_axis(x)
+    log_p = log_softmax(x, axis)
     q, divisor = _class_targets(log_p, target, weight, ignore_index, label_smoothing)
-    losses = -np.where(q != 0, q * log_p, 0.0).sum(axis=1)
+    losses = -np.where(q != 0, q * log_p, 0.0).sum(axis=axis)
     return _reduce(losses, reduction, divisor)
 
 
@@ -136,13 +150,14 @@ def cross_entropy_backward(
 
     For probabilities also ``dq_c = -dy (1 - s) w_c log softmax(x)_c``.
     """
-    log_p = log_softmax(as_float(input), 1)
+    axis = _class_axis(input)
+    log_p = log_softmax(input, axis)
     q, divisor = _class_targets(log_p, target, weight, ignore_index, label_smoothing)
-    spread = np.expand_dims(_spread(dy, log_p[:, 0], reduction, divisor), 1)
-    dx = spread * (np.exp(log_p) * q.sum(axis=1, keepdims=True) - q)
+    spread = np.expand_dims(_spread(dy, log_p.sum(axis=axis), reduction, divisor), axis)
+    dx = spread * (np.exp(log_p) * q.sum(axis=axis, keepdims=True) - q)
     dq = None
     if target.dtype.kind == "f":
-        dq = -spread * (1.0 - label_smoothing) * _per_class(weight, log_p) * log_p
+        dq = -spread * (1.0 - label_smoothing) * _weights(weight, log_p) * log_p
     return np.asarray(dx), dq, None
 
 

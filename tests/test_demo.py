@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""``nervure demo`` and the examples, run as a user runs them."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import nervure as nv
+from nervure import cli, demo
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def run_python(*arguments, folder):
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONIOENCODING": "utf-8"},
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def need_the_extra():
+    pytest.importorskip("sklearn")
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("nervure.bench", reason="the benchmark comes with the wheel")
+
+
+def test_demo_learns_and_leaves_its_files(tmp_path):
+    need_the_extra()
+    text = run_python("-m", "nervure", "demo", folder=tmp_path)
+    accuracy = re.search(r"test accuracy (\d+\.\d+) % of 360 images", text)
+    assert float(accuracy[1]) >= 97
+    assert "confusion matrix" in text
+    assert "f1-score" in text
+    assert re.search(r"plain NumPy +\d+ µs, \d+\.\d times as long", text)
+    assert f"loaded again: {accuracy[1]} %" in text
+    for name in ("learning_curves.png", "confusion_matrix.png"):
+        assert (tmp_path / "nervure-demo" / name).read_bytes().startswith(b"\x89PNG")
+    state = nv.load(tmp_path / "nervure-demo" / "model.safetensors")
+    assert state["0.weight"].shape == (256, 64)
+
+
+def test_demo_is_repeatable(tmp_path, capsys):
+    need_the_extra()
+    found = []
+    for name in ("a", "b"):
+        folder = tmp_path / name
+        found.append(demo.run(epochs=2, seed=3, output=folder))
+    assert found[0] == found[1]
+    a, b = (nv.load(tmp_path / name / "model.safetensors") for name in ("a", "b"))
+    for key, value in a.items():
+        np.testing.assert_array_equal(value, b[key])
+
+
+def test_demo_splits_without_leaks():
+    pytest.importorskip("sklearn")
+    train, validation, test = demo.load_digits(0)
+    assert [len(part.y) for part in (train, validation, test)] == [1221, 216, 360]
+    assert train.x.mean() == pytest.approx(0, abs=1e-5)
+    assert train.x.std() == pytest.approx(1, abs=1e-5)
+    assert train.x.min() == pytest.approx(train.blank)
+    rows = [{row.tobytes() for row in part.x} for part in (train, validation, test)]
+    assert not rows[0] & rows[1]
+    assert not rows[0] & rows[2]
+    assert not rows[1] & rows[2]
+
+
+def test_demo_varies_images():
+    rng = np.random.default_rng(0)
+    digits = np.arange(200)
+    images = np.full((200, 8, 8), -1, np.float32)
+    images[:, 3, 4] = digits + 10
+    varied = demo.vary(demo.Split(images.reshape(200, 64), digits, -1.0), rng)
+    assert sorted(varied.y) == digits.tolist()
+    place = varied.x.argmax(axis=1)
+    np.testing.assert_allclose(varied.x[np.arange(200), place], varied.y + 10, atol=1.5)
+    assert set(place // 8) == {2, 3, 4}
+    assert set(place % 8) == {3, 4, 5}
+    blank = np.sort(varied.x, axis=1)[:, :-1]
+    assert blank.mean() == pytest.approx(-1, abs=0.02)
+    assert blank.std() == pytest.approx(demo.NOISE, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"task": "chess"}, "chess"), ({"epochs": 0}, "--epochs"), ({"seed": -1}, "--seed")],
+)
+def test_demo_refuses(settings, message):
+    with pytest.raises(demo.DemoError, match=message):
+        demo.run(**settings)
+
+
+def test_demo_names_what_is_missing(monkeypatch, capsys):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert cli.main(["demo"]) == 2
+    error = capsys.readouterr().err
+    assert "needs scikit-learn and matplotlib: pip install 'nervure[demo]'" in error
+
+
+def test_demo_needs_a_folder(tmp_path):
+    need_the_extra()
+    (tmp_path / "file").touch()
+    with pytest.raises(demo.DemoError, match="cannot make the folder"):
+        demo.run(output=tmp_path / "file" / "folder")
+
+
+def test_example_digits_mlp(tmp_path):
+    pytest.importorskip("sklearn")
+    text = run_python(EXAMPLES / "digits_mlp.py", folder=tmp_path)
+    assert float(text.split()[-1]) >= 0.96
+    assert (tmp_path / "digits_mlp.safetensors").exists()
+
+
+def test_example_custom_function(tmp_path):
+    text = run_python(EXAMPLES / "custom_function.py", folder=tmp_path)
+    assert float(text.split()[-1]) == pytest.approx(1.7, abs=1e-2)

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Pictures, and the progress bar."""
+
+from __future__ import annotations
+
+import io
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from nervure import plot
+from nervure.progress import ProgressBar
+
+HISTORY = {"loss": [1.0, 0.5, 0.01], "val_loss": [1.1, 0.6, 0.7], "accuracy": [0.3, 0.8, 0.9]}
+
+
+@pytest.fixture
+def _matplotlib():
+    pytest.importorskip("matplotlib")
+
+
+@pytest.mark.usefixtures("_matplotlib")
+def test_learning_curves(tmp_path):
+    figure = plot.learning_curves(HISTORY, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    loss, accuracy = figure.axes
+    curves = {line.get_label(): line.get_ydata().tolist() for line in loss.lines}
+    assert curves["training"] == HISTORY["loss"]
+    assert curves["validation"] == HISTORY["val_loss"]
+    assert [text.get_text() for text in loss.texts] == ["0.6"]  # the best epoch of the validation
+    assert [text.get_text() for text in accuracy.texts] == ["0.9"]
+    assert accuracy.get_legend() is None
+
+
+@pytest.mark.usefixtures("_matplotlib")
+def test_learning_curves_of_odd_histories(tmp_path):
+    assert len(plot.learning_curves(SimpleNamespace(history=HISTORY)).axes) == 2
+    plot.learning_curves({"loss": [np.nan, np.nan], "val_loss": []}, tmp_path / "nan.png")
+    plot.learning_curves({"loss": [0.0]}, tmp_path / "one.svg")
+    with pytest.raises(ValueError, match="at least one value"):
+        plot.learning_curves({"loss": []})
+
+
+@pytest.mark.usefixtures("_matplotlib")
+def test_confusion_matrix(tmp_path):
+    matrix = [[5, 0], [2, 3]]
+    figure = plot.confusion_matrix(matrix, ["cat", "dog"], tmp_path / "matrix.png")
+    assert (tmp_path / "matrix.png").read_bytes().startswith(b"\x89PNG")
+    (axes,) = figure.axes
+    cells = {text.get_position(): text.get_text() for text in axes.texts}
+    assert cells == {(0, 0): "5", (0, 1): "2", (1, 1): "3"}  # (column, row)
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["cat", "dog"]
+    assert axes.get_title(loc="left") == "80.00 % of 10 right"
+
+
+@pytest.mark.usefixtures("_matplotlib")
+@pytest.mark.parametrize(
+    ("matrix", "labels", "message"),
+    [
+        ([[1, 2]], None, r"\(C, C\), got \(1, 2\)"),
+        ([], None, r"\(C, C\)"),
+        ([[1]], ["a", "b"], "name 1 classes, got 2"),
+    ],
+)
+def test_confusion_matrix_errors(matrix, labels, message):
+    with pytest.raises(ValueError, match=message):
+        plot.confusion_matrix(matrix, labels)
+
+
+def test_without_matplotlib_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(ImportError, match=r"pip install 'nervure\[plot\]'"):
+        plot.learning_curves(HISTORY)
+    with pytest.raises(ImportError, match=r"pip install 'nervure\[plot\]'"):
+        plot.confusion_matrix([[1]])
+
+
+# ---- the progress bar ----------------------------------------------------------------------------
+
+
+class Terminal(io.StringIO):
+    encoding = "utf-8"
+
+    def isatty(self):
+        return True
+
+
+def advance():
+    with ProgressBar(2, "first") as bar:
+        bar.update(1, text="loss 0.5")
+        bar.print("a line")
+        bar.update(1, description="second", text="loss 0.4")
+
+
+def test_progress_is_silent_without_a_terminal(capsys):
+    advance()
+    assert capsys.readouterr().out == "a line\n"
+
+
+def test_plain_progress(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setitem(sys.modules, "rich.progress", None)
+    advance()
+    lines = terminal.getvalue().replace("\r\x1b[K", "\n").split("\n")
+    assert "a line" in lines
+    assert lines[-2:] == [f"second [{'#' * 20}] loss 0.4", ""]  # and the bar is gone
+
+
+def test_rich_progress(monkeypatch):
+    pytest.importorskip("rich")
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("COLUMNS", "100")
+    advance()
+    text = terminal.getvalue()
+    assert "a line" in text
+    assert "second" in text
+    assert "100 %" in text
+    assert "loss 0.4" in text
