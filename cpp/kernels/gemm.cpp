@@ -5,7 +5,9 @@
 #include "core/parallel.h"
 #include "core/scratch.h"
 #include "kernels/gemm_block.h"
+#include "kernels/gemm_dots.h"
 #include "kernels/gemm_epilogue.h"
+#include "kernels/gemm_packed.h"
 #include "kernels/gemv.h"
 
 namespace nervure::kernels::NV_ISA {
@@ -22,18 +24,8 @@ constexpr std::int64_t kMostChunks = 64;  // that are cut for parallelism alone
 
 constexpr std::int64_t kNarrowPanel = (kTileVectors - 1) * kLanes;
 
-// A packed block of B stays in the second-level cache while the rows of A pass by it.
-#if defined(__AVX512F__)
-constexpr std::int64_t kBlockColumns = 8 * kNarrowPanel;
-constexpr std::int64_t kBlockDepth = 384;
-#elif defined(__AVX2__)
-constexpr std::int64_t kBlockColumns = 16 * kNarrowPanel;
-constexpr std::int64_t kBlockDepth = 256;
-#else
-constexpr std::int64_t kBlockColumns = 24 * kNarrowPanel;
-constexpr std::int64_t kBlockDepth = 256;
-#endif
-constexpr std::int64_t kBlockRows = 256;
+constexpr std::int64_t kDepth = 384;         // of one pass over K: a panel of B then fits the second-level cache twice
+constexpr std::int64_t kLocalColumns = 384;  // of B packed by one chunk for itself
 
 NV_INLINE std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 NV_INLINE std::int64_t least(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
@@ -44,8 +36,10 @@ NV_INLINE std::int64_t even_step(std::int64_t n, std::int64_t pieces, std::int64
   return most(ceil_div(ceil_div(n, most(pieces, 1)), unit) * unit, unit);
 }
 
+enum class Path { vector, dots, block };
+
 struct Plan {
-  bool vector;  // M = 1
+  Path path;
   Blocking blocking;
   std::int64_t row_step, column_step, column_chunks, chunks;
 };
@@ -56,8 +50,8 @@ void set_chunks(const Gemm& g, Plan& plan) {
 }
 
 /// Cut into about `wanted` chunks: columns first, so that every chunk reads its own part of B.
-void cut_columns_first(const Gemm& g, std::int64_t wanted, Plan& plan) {
-  plan.column_step = even_step(g.N, wanted, kNarrowPanel);
+void cut_columns_first(const Gemm& g, std::int64_t wanted, std::int64_t most_columns, Plan& plan) {
+  plan.column_step = even_step(g.N, most(wanted, ceil_div(g.N, most_columns)), kNarrowPanel);
   const std::int64_t columns = ceil_div(g.N, plan.column_step);
   plan.row_step = even_step(g.M, ceil_div(wanted, columns), kTileRows);
   set_chunks(g, plan);
@@ -70,47 +64,58 @@ void cut_rows_first(const Gemm& g, std::int64_t wanted, Plan& plan) {
   set_chunks(g, plan);
 }
 
-Plan plan_vector(const Gemm& g, std::int64_t wanted) {
-  Plan plan{true, {g.K, false, false, false}, 1, 0, 0, 0};
-  // Rows of B are read in pieces of 1 KiB at least when they lie along the columns.
-  plan.column_step = even_step(g.N, wanted, g.b_transposed ? 16 : 256);
-  set_chunks(g, plan);
-  return plan;
+// Dot products cost a horizontal sum per element of C, transposing B costs a pass over B.
+bool prefers_dots(const Gemm& g) { return g.b_transposed && !g.a_transposed && g.M <= 192 && g.K >= 128; }
+
+bool is_small(const Gemm& g) { return g.M <= 192 || g.N <= 2 * kNarrowPanel; }
+bool is_shallow(const Gemm& g) { return g.K <= 64; }
+
+/// In place, a panel of B lies in as many pages as it has rows; packing reads every page once.
+bool packs_b(const Gemm& g) {
+  return g.b_transposed || g.ldb > 1024;
 }
 
+/// One chunk, no division: for products that take a microsecond.
+Plan small_plan(const Gemm& g) {
+  const Path path = g.M == 1 ? Path::vector : prefers_dots(g) ? Path::dots : Path::block;
+  return {path, {g.K < kDepth ? g.K : kDepth, g.b_transposed, true}, g.M, g.N, 1, 1};
+}
+
+/// For products that are small in one direction at least. `batch` of them run side by side.
 Plan make_plan(const Gemm& g, std::int64_t batch) {
   const std::int64_t work = g.M * g.N * g.K;
-  const std::int64_t chunk = most(kChunk, work * batch / kMostChunks);
-  const std::int64_t wanted = work * batch <= kSerial ? 1 : most(work / chunk, 1);
-  if (g.M == 1) return plan_vector(g, wanted);
-  Plan plan{};
-  Blocking& how = plan.blocking;
-  const bool few_rows = g.M <= (g.b_transposed ? 128 : 192);
-  const bool few_columns = g.N <= 2 * kNarrowPanel;
-  how.pack_b = g.b_transposed || !(few_rows || few_columns);
-  how.panels_outside = few_rows || few_columns;
-  how.depth = even_step(g.K, ceil_div(g.K, kBlockDepth), 4);
-  if (few_rows) {
-    cut_columns_first(g, wanted, plan);
-  } else if (few_columns) {
-    cut_rows_first(g, wanted, plan);
-  } else {
-    how.pack_a = g.a_transposed;
-    plan.column_step = even_step(g.N, ceil_div(g.N, kBlockColumns), kNarrowPanel);
-    plan.row_step = even_step(g.M, ceil_div(g.M, kBlockRows), kTileRows);
+  Plan plan = small_plan(g);
+  if (work * batch <= kSerial) return plan;
+  const std::int64_t wanted = most(work / most(kChunk, work * batch / kMostChunks), 1);
+  plan.blocking.depth = even_step(g.K, ceil_div(g.K, kDepth), 4);
+  if (plan.path == Path::vector) {
+    // Rows of B are read in pieces of 1 KiB at least when they lie along the columns.
+    plan.column_step = even_step(g.N, wanted, g.b_transposed ? 16 : 256);
     set_chunks(g, plan);
+  } else if (plan.path == Path::dots) {
+    plan.column_step = even_step(g.N, wanted, 32);
+    set_chunks(g, plan);
+  } else if (g.M <= 192) {
+    plan.blocking.pack_b = packs_b(g);
+    plan.blocking.panels_outside = !plan.blocking.pack_b || g.b_transposed;
+    cut_columns_first(g, wanted, plan.blocking.pack_b ? kLocalColumns : g.N, plan);
+  } else {
+    plan.blocking.pack_b = g.b_transposed || is_shallow(g);
+    plan.blocking.panels_outside = !plan.blocking.pack_b;
+    cut_rows_first(g, wanted, plan);
   }
   return plan;
 }
 
 void run_chunk(const Gemm& g, const Plan& plan, std::int64_t chunk) {
-  const std::int64_t i = chunk / plan.column_chunks, j = chunk - i * plan.column_chunks;
+  const std::int64_t i = chunk == 0 ? 0 : chunk / plan.column_chunks, j = chunk - i * plan.column_chunks;
   const Range rows{i * plan.row_step, least((i + 1) * plan.row_step, g.M)};
   const Range columns{j * plan.column_step, least((j + 1) * plan.column_step, g.N)};
-  if (plan.vector)
-    multiply_vector(g, columns);
-  else
-    multiply_block(g, plan.blocking, rows, columns);
+  switch (plan.path) {
+    case Path::vector: return multiply_vector(g, columns);
+    case Path::dots: return multiply_dots(g, rows, columns);
+    case Path::block: return multiply_block(g, plan.blocking, rows, columns);
+  }
 }
 
 /// The part p .. end of the sum over K.
@@ -160,7 +165,7 @@ void multiply_batch(const Gemm& g, const GemmBatch& batch) {
   const std::int64_t count = batch.outer * batch.inner;
   const Plan plan = make_plan(g, count);
   const std::int64_t work = most(g.M * g.N * g.K, 1);
-  const std::int64_t group = plan.chunks > 1 ? 1 : least(most(kChunk / work, 1), most(ceil_div(count, 2), 1));
+  const std::int64_t group = plan.chunks > 1 ? 1 : least(most(kChunk / work, 1), ceil_div(count, 2));
   core::parallel_chunks(ceil_div(count, group) * plan.chunks, [&](std::int64_t chunk) {
     const std::int64_t first = chunk / plan.chunks * group;
     for (std::int64_t b = first; b < least(first + group, count); ++b)
@@ -168,12 +173,14 @@ void multiply_batch(const Gemm& g, const GemmBatch& batch) {
   });
 }
 
+bool is_large(const Gemm& g) { return !is_small(g) && !is_shallow(g); }
+
 /// Passes over K so short that no chunk takes long.
 template <class Body>
-void in_slabs(const Gemm& g, const Body& body) {
-  const std::int64_t area = most(least(g.M, kBlockRows) * least(g.N, kBlockColumns), 1);
-  const std::int64_t slab = most(kLongest / area / kBlockDepth, 1) * kBlockDepth;
-  if (g.K <= slab) return body(g);
+NV_INLINE void in_slabs(const Gemm& g, const Body& body) {
+  if (g.M * g.N * g.K <= kLongest || is_large(g)) return body(g);
+  const std::int64_t area = least(g.M, 192) * least(g.N, kLocalColumns);  // of the largest chunk, about
+  const std::int64_t slab = most(kLongest / area / kDepth, 1) * kDepth;
   for (std::int64_t p = 0; p < g.K; p += slab) {
     Gemm part = depth_part(g, p, least(p + slab, g.K));
     part.accumulate = p > 0 || g.accumulate;
@@ -209,6 +216,7 @@ Gemm transposed(const Gemm& g) {
 void gemm(const Gemm& product) {
   if (product.M == 0 || product.N == 0) return;
   in_slabs(is_column(product) ? transposed(product) : product, [](const Gemm& g) {
+    if (is_large(g)) return multiply_packed(g);
     if (splits_depth(g)) return split_depth(g);
     const Plan plan = make_plan(g, 1);
     core::parallel_chunks(plan.chunks, [&](std::int64_t chunk) { run_chunk(g, plan, chunk); });
@@ -217,7 +225,11 @@ void gemm(const Gemm& product) {
 
 void gemm_batched(const Gemm& product, const GemmBatch& batch) {
   if (product.M == 0 || product.N == 0 || batch.outer * batch.inner == 0) return;
-  if (batch.outer * batch.inner == 1) return gemm(product);
+  const std::int64_t count = batch.outer * batch.inner;
+  if (count == 1 || is_large(product)) {
+    for (std::int64_t i = 0; i < count; ++i) gemm(member(product, batch, i));
+    return;
+  }
   if (!is_column(product)) return in_slabs(product, [&](const Gemm& g) { multiply_batch(g, batch); });
   const GemmBatch swapped{batch.outer,   batch.inner,   batch.b_outer, batch.b_inner,
                           batch.a_outer, batch.a_inner, batch.c_outer, batch.c_inner};

@@ -17,34 +17,12 @@ NV_INLINE std::int64_t divide(std::int64_t a, std::int64_t b) {
 }
 
 constexpr int kNarrow = kTileVectors - 1;
-constexpr std::int64_t kPackedRows = 4;  // row tiles whose A is packed at once: their columns fill cache lines
-
-// One pass over part of K for part of the columns.
-struct Pass {
-  const Gemm* product;
-  Range rows, columns, depth;
-  const float* packed_b;  // panels of the whole rectangle, or null
-  float* a_scratch;       // for packed micro-panels of A, or null
-  bool first, last;       // of the passes over K
-};
 
 // A strip: `count` panels of the same width that begin at `column`.
 struct Strip {
   int vectors;
   std::int64_t count, column;
 };
-
-// Rows are cut into tiles of two heights that differ by one, instead of full tiles and a bad remainder.
-struct RowTiles {
-  std::int64_t count, taller;
-  int height;  // the first `taller` have one row more
-};
-
-NV_INLINE RowTiles cut_rows(std::int64_t rows, int most) {
-  const std::int64_t count = most == kTileRows ? (rows + kTileRows - 1) / kTileRows : divide(rows + most - 1, most);
-  const std::int64_t height = divide(rows, count);
-  return {count, rows - height * count, static_cast<int>(height)};
-}
 
 // A row-major or transposed operand from element (row, p) on.
 NV_INLINE const float* a_at(const Gemm& g, std::int64_t row, std::int64_t p) {
@@ -62,7 +40,8 @@ class StripLoop {
     const std::int64_t columns = pass.columns.end - strip.column;
     const std::int64_t behind = columns - (strip.count - 1) * width_;  // of the last panel
     last_width_ = behind < width_ ? behind : width_;
-    layout_ = g_.a_transposed ? TileA::columns : TileA::rows;
+    layout_ = g_.a_transposed && !pass.packed_a ? TileA::columns : TileA::rows;
+    a_stride_ = pass.packed_a ? pass.packed_a_stride : g_.lda;
     b_ = pass.packed_b ? pass.packed_b : b_at(g_, pass.depth.begin, strip.column);
     b_stride_ = pass.packed_b ? width_ : g_.ldb;
     b_step_ = pass.packed_b ? width_ * K_ : width_;
@@ -70,14 +49,13 @@ class StripLoop {
   }
 
   void run(bool panels_outside) {
-    if (pass_.a_scratch) return packed_rows_outside();
     if (panels_outside) {
       for (std::int64_t panel = 0; panel < strip_.count; ++panel) panel_under_rows(panel);
     } else {
       std::int64_t row = pass_.rows.begin;
       for (std::int64_t t = 0; t < tiles_.count; ++t) {
         const int height = tiles_.height + (t < tiles_.taller);
-        row_under_panels(a_at(g_, row, pass_.depth.begin), g_.lda, row, height);
+        row_under_panels(row, height);
         row += height;
       }
     }
@@ -92,35 +70,26 @@ class StripLoop {
     for (std::int64_t t = 0; t < tiles_.count; ++t) {
       const bool taller = t < tiles_.taller;
       const TileOutput out = output(row, panel);
-      (taller ? tall : low)(a_at(g_, row, pass_.depth.begin), g_.lda, b_ + panel * b_step_, b_stride_, K_, out);
+      (taller ? tall : low)(a_row(row), a_stride_, b_ + panel * b_step_, b_stride_, K_, out);
       finish(out, tiles_.height + taller, panel);
       row += tiles_.height + taller;
     }
   }
 
-  void row_under_panels(const float* a, std::int64_t a_stride, std::int64_t row, int height) {
+  void row_under_panels(std::int64_t row, int height) {
+    const float* const a = a_row(row);
     const TileFunction whole = tile_function(layout_, height, strip_.vectors, false);
     for (std::int64_t panel = 0; panel < strip_.count; ++panel) {
       const bool masked = panel == strip_.count - 1 && last_width_ < width_;
       const TileFunction tile = masked ? tile_function(layout_, height, strip_.vectors, true) : whole;
       const TileOutput out = output(row, panel);
-      tile(a, a_stride, b_ + panel * b_step_, b_stride_, K_, out);
+      tile(a, a_stride_, b_ + panel * b_step_, b_stride_, K_, out);
       finish(out, height, panel);
     }
   }
 
-  void packed_rows_outside() {
-    std::int64_t row = pass_.rows.begin;
-    for (std::int64_t t = 0; t < tiles_.count;) {
-      const bool taller = t < tiles_.taller;
-      const int height = tiles_.height + taller;
-      const std::int64_t alike = (taller ? tiles_.taller : tiles_.count) - t;
-      const std::int64_t group = alike < kPackedRows ? alike : kPackedRows;
-      pack_a_columns(a_at(g_, row, pass_.depth.begin), g_.lda, K_, group, height, pass_.a_scratch);
-      for (std::int64_t i = 0; i < group; ++i, row += height)
-        row_under_panels(pass_.a_scratch + i * K_ * height, height, row, height);
-      t += group;
-    }
+  const float* a_row(std::int64_t row) const {
+    return pass_.packed_a ? pass_.packed_a + (row - pass_.rows.begin) * a_stride_ : a_at(g_, row, pass_.depth.begin);
   }
 
   TileOutput output(std::int64_t row, std::int64_t panel) const {
@@ -144,35 +113,11 @@ class StripLoop {
   const Pass& pass_;
   const Strip& strip_;
   const Gemm& g_;
-  std::int64_t width_, last_width_, K_, b_stride_, b_step_;
+  std::int64_t width_, last_width_, K_, a_stride_, b_stride_, b_step_;
   const float* b_;
   TileA layout_;
   RowTiles tiles_;
 };
-
-void run_strips(Pass pass, const Panels& panels, bool panels_outside) {
-  std::int64_t column = pass.columns.begin;
-  for (int s = 0; s < 2; ++s) {
-    if (!panels.count[s]) continue;
-    const Strip strip{panels.vectors[s], panels.count[s], column};
-    StripLoop(pass, strip).run(panels_outside);
-    const std::int64_t width = panels.count[s] * panels.vectors[s] * kLanes;
-    column += width;
-    if (pass.packed_b) pass.packed_b += width * pass.depth.size();
-  }
-}
-
-void pack_panels(const Gemm& g, Range depth, Range columns, const Panels& panels, float* packed) {
-  std::int64_t column = columns.begin;
-  for (int s = 0; s < 2; ++s) {
-    const std::int64_t width = static_cast<std::int64_t>(panels.vectors[s]) * kLanes;
-    for (std::int64_t i = 0; i < panels.count[s]; ++i, column += width, packed += width * depth.size()) {
-      const std::int64_t left = columns.end - column;
-      pack_b_panel(b_at(g, depth.begin, column), g.ldb, g.b_transposed, depth.size(), left < width ? left : width,
-                   panels.vectors[s], packed);
-    }
-  }
-}
 
 // Panels packed one at a time and used at once.
 void pack_as_you_go(Pass pass, const Panels& panels, float* packed) {
@@ -185,14 +130,14 @@ void pack_as_you_go(Pass pass, const Panels& panels, float* packed) {
       const Panels one{{panels.vectors[s], 0}, {1, 0}};
       pack_panels(*pass.product, pass.depth, part.columns, one, packed);
       part.packed_b = packed;
-      run_strips(part, one, true);
+      run_pass(part, one, true);
     }
   }
 }
 
 template <class Body>
 NV_INLINE void over_depth(const Gemm& product, const Blocking& blocking, Range rows, Range columns, const Body& body) {
-  Pass pass{&product, rows, columns, {0, 0}, nullptr, nullptr, true, false};
+  Pass pass{&product, rows, columns, {0, 0}, nullptr, nullptr, 0, true, false};
   do {  // once even if K is 0: bias and activation are still due
     const std::int64_t p = pass.depth.end;
     pass.depth = {p, p + blocking.depth < product.K ? p + blocking.depth : product.K};
@@ -204,6 +149,12 @@ NV_INLINE void over_depth(const Gemm& product, const Blocking& blocking, Range r
 
 }  // namespace
 
+RowTiles cut_rows(std::int64_t rows, int most) {
+  const std::int64_t count = most == kTileRows ? (rows + kTileRows - 1) / kTileRows : divide(rows + most - 1, most);
+  const std::int64_t height = divide(rows, count);
+  return {count, rows - height * count, static_cast<int>(height)};
+}
+
 Panels cut_panels(std::int64_t columns) {
   const std::int64_t vectors = (columns + kLanes - 1) / kLanes;
   const std::int64_t narrow = vectors / kNarrow;
@@ -212,24 +163,53 @@ Panels cut_panels(std::int64_t columns) {
   return {{kNarrow, static_cast<int>(left)}, {narrow, 1}};
 }
 
+Panels cut_narrow_panels(std::int64_t columns) {
+  const std::int64_t vectors = (columns + kLanes - 1) / kLanes;
+  const std::int64_t narrow = vectors / kNarrow;
+  const std::int64_t left = vectors - narrow * kNarrow;
+  return {{kNarrow, static_cast<int>(left)}, {narrow, left > 0}};
+}
+
+void pack_panels(const Gemm& g, Range depth, Range columns, const Panels& panels, float* packed) {
+  std::int64_t column = columns.begin;
+  for (int s = 0; s < 2; ++s) {
+    const std::int64_t all = panels.count[s] * panels.vectors[s] * kLanes;
+    const std::int64_t left = columns.end - column;
+    if (all > 0)
+      pack_b(b_at(g, depth.begin, column), g.ldb, g.b_transposed, depth.size(), all < left ? all : left,
+             panels.vectors[s], packed, depth.size());
+    column += all;
+    packed += all * depth.size();
+  }
+}
+
+void run_pass(const Pass& pass, const Panels& panels, bool panels_outside) {
+  std::int64_t column = pass.columns.begin;
+  Pass part = pass;
+  for (int s = 0; s < 2; ++s) {
+    if (!panels.count[s]) continue;
+    const Strip strip{panels.vectors[s], panels.count[s], column};
+    StripLoop(part, strip).run(panels_outside);
+    const std::int64_t width = panels.count[s] * panels.vectors[s] * kLanes;
+    column += width;
+    if (part.packed_b) part.packed_b += width * pass.depth.size();
+  }
+}
+
 void multiply_block(const Gemm& product, const Blocking& blocking, Range rows, Range columns) {
   const Panels panels = cut_panels(columns.size());
-  if (!blocking.pack_b && !blocking.pack_a)
+  if (!blocking.pack_b)
     return over_depth(product, blocking, rows, columns,
-                      [&](const Pass& pass) { run_strips(pass, panels, blocking.panels_outside); });
+                      [&](const Pass& pass) { run_pass(pass, panels, blocking.panels_outside); });
   const std::int64_t padded = (columns.size() + kLanes - 1) / kLanes * kLanes;
-  const bool one_panel = blocking.panels_outside;
-  const std::int64_t width = !blocking.pack_b ? 0 : one_panel ? kTileVectors * kLanes : padded;
-  const std::int64_t a_rows = blocking.pack_a ? kPackedRows * kTileRows : 0;
-  const core::Scratch<float> scratch(static_cast<std::size_t>((width + a_rows) * blocking.depth));
+  const std::int64_t width = blocking.panels_outside ? kTileVectors * kLanes : padded;
+  const core::Scratch<float> scratch(static_cast<std::size_t>(width * blocking.depth));
   float* const packed = scratch.get();
   over_depth(product, blocking, rows, columns, [&](Pass pass) {
-    if (blocking.pack_a) pass.a_scratch = packed + width * blocking.depth;
-    if (!blocking.pack_b) return run_strips(pass, panels, blocking.panels_outside);
-    if (one_panel) return pack_as_you_go(pass, panels, packed);
+    if (blocking.panels_outside) return pack_as_you_go(pass, panels, packed);
     pack_panels(product, pass.depth, columns, panels, packed);
     pass.packed_b = packed;
-    run_strips(pass, panels, false);
+    run_pass(pass, panels, false);
   });
 }
 

@@ -9,52 +9,53 @@ namespace {
 
 using namespace nervure::simd::NV_ISA;
 
-void pack_rows(const float* b, std::int64_t ldb, std::int64_t K, std::int64_t columns, int vectors, float* panel) {
-  const std::int64_t full = columns / kLanes;
-  const std::int64_t last = columns - full * kLanes;
-  for (std::int64_t p = 0; p < K; ++p, b += ldb, panel += vectors * kLanes) {
-    for (std::int64_t v = 0; v < full; ++v) store(panel + v * kLanes, load(b + v * kLanes));
-    if (last) store(panel + full * kLanes, load_partial(b + full * kLanes, last));
+/// Row after row of B, so that memory is read in its own order, into all panels.
+void pack_rows(const float* b, std::int64_t ldb, std::int64_t K, std::int64_t columns, int vectors, float* panels,
+               std::int64_t depth) {
+  const std::int64_t width = static_cast<std::int64_t>(vectors) * kLanes;
+  for (std::int64_t p = 0; p < K; ++p, b += ldb) {
+    float* to = panels + p * width;
+    std::int64_t j = 0;
+    for (; j + width <= columns; j += width, to += depth * width)
+      for (int v = 0; v < vectors; ++v) store(to + v * kLanes, load(b + j + v * kLanes));
+    for (; j < columns; j += kLanes, to += kLanes)
+      store(to, columns - j < kLanes ? load_partial(b + j, columns - j) : load(b + j));
   }
 }
 
-// One vector column of the panel: up to kLanes rows of the transposed matrix.
-void pack_transposed(const float* b, std::int64_t ldb, std::int64_t K, std::int64_t columns, std::int64_t width,
-                     float* panel) {
-  const std::int64_t whole = columns == kLanes ? K - K % kLanes : 0;
-  for (std::int64_t p = 0; p < whole; p += kLanes) transpose_block(b + p, ldb, panel + p * width, width);
-  for (std::int64_t p = whole; p < K; p += kLanes) {
-    const std::int64_t depth = K - p < kLanes ? K - p : kLanes;
-    transpose_edge(b + p, ldb, columns, depth, panel + p * width, width);
-  }
-}
-
-NV_INLINE void copy_few(const float* from, int count, float* to) {
-  if (count == 8) {
-    std::memcpy(to, from, 32);
-  } else if (count >= 4) {  // two halves that may overlap
-    std::memcpy(to, from, 16);
-    std::memmove(to + count - 4, from + count - 4, 16);
-  } else {
-    for (int i = 0; i < count; ++i) to[i] = from[i];
+/// y[p * y_stride + i] = x[i * x_stride + p]; whole vectors are written, zero behind the last row of x.
+void transpose(const float* x, std::int64_t x_stride, std::int64_t rows, std::int64_t columns, float* y,
+               std::int64_t y_stride) {
+  for (std::int64_t i = 0; i < rows; i += kLanes) {
+    const std::int64_t high = rows - i < kLanes ? rows - i : kLanes;
+    for (std::int64_t p = 0; p < columns; p += kLanes) {
+      const std::int64_t wide = columns - p < kLanes ? columns - p : kLanes;
+      const float* from = x + i * x_stride + p;
+      float* to = y + p * y_stride + i;
+      if (high == kLanes && wide == kLanes)
+        transpose_block(from, x_stride, to, y_stride);
+      else
+        transpose_edge(from, x_stride, high, wide, to, y_stride);
+    }
   }
 }
 
 }  // namespace
 
-void pack_b_panel(const float* b, std::int64_t ldb, bool transposed, std::int64_t K, std::int64_t columns, int vectors,
-                  float* panel) {
-  if (!transposed) return pack_rows(b, ldb, K, columns, vectors, panel);
+void pack_b(const float* b, std::int64_t ldb, bool transposed, std::int64_t K, std::int64_t columns, int vectors,
+            float* panels, std::int64_t depth) {
+  if (!transposed) return pack_rows(b, ldb, K, columns, vectors, panels, depth);
   const std::int64_t width = static_cast<std::int64_t>(vectors) * kLanes;
-  for (std::int64_t j = 0; j < columns; j += kLanes)
-    pack_transposed(b + j * ldb, ldb, K, columns - j < kLanes ? columns - j : kLanes, width, panel + j);
+  for (std::int64_t j = 0; j < columns; j += width, panels += depth * width)
+    transpose(b + j * ldb, ldb, columns - j < width ? columns - j : width, K, panels, width);
 }
 
-void pack_a_columns(const float* a, std::int64_t lda, std::int64_t K, std::int64_t panels, int rows, float* packed) {
-  const std::int64_t step = K * rows;  // from a micro-panel to the next
-  for (std::int64_t p = 0; p < K; ++p, a += lda, packed += rows) {
-    for (std::int64_t t = 0; t < panels; ++t) copy_few(a + t * rows, rows, packed + t * step);
-  }
+void pack_a(const float* a, std::int64_t lda, bool transposed, std::int64_t rows, std::int64_t K, float* packed,
+            std::int64_t stride) {
+  if (transposed) return transpose(a, lda, K, rows, packed, stride);
+  for (std::int64_t i = 0; i < rows; ++i, a += lda, packed += stride)
+    for (std::int64_t p = 0; p < K; p += kLanes)
+      store(packed + p, K - p < kLanes ? load_partial(a + p, K - p) : load(a + p));
 }
 
 }  // namespace nervure::kernels::NV_ISA

@@ -8,12 +8,14 @@
 
 namespace nervure::kernels::NV_ISA {
 
-/// panel[p, j] = B[p, j] for K x columns, rows of `vectors` vectors, zero behind the last column.
-/// B[p, j] = b[p * ldb + j], or b[j * ldb + p] when transposed.
-void pack_b_panel(const float* b, std::int64_t ldb, bool transposed, std::int64_t K, std::int64_t columns, int vectors,
-                  float* panel);
+/// Panels of `vectors` vectors each, `depth` rows deep, one after the other: panel[p, j] = B[p, j] for p < K, zero behind
+/// the last column. B[p, j] = b[p * ldb + j], or b[j * ldb + p] when transposed. K < depth fills a slice.
+void pack_b(const float* b, std::int64_t ldb, bool transposed, std::int64_t K, std::int64_t columns, int vectors,
+            float* panels, std::int64_t depth);
 
-/// Micro-panels of `rows` rows each, one after the other, of a transposed A: panel[p, i] = a[p * lda + i].
-void pack_a_columns(const float* a, std::int64_t lda, std::int64_t K, std::int64_t panels, int rows, float* packed);
+/// packed[i * stride + p] = A[i, p] for rows x K; A[i, p] = a[i * lda + p], or a[p * lda + i] when transposed. Writes up
+/// to the next whole vector of every row.
+void pack_a(const float* a, std::int64_t lda, bool transposed, std::int64_t rows, std::int64_t K, float* packed,
+            std::int64_t stride);
 
 }  // namespace nervure::kernels::NV_ISA
