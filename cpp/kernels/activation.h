@@ -6,9 +6,7 @@
 
 namespace nervure::kernels {
 
-enum class Activation : int {
-  none, relu, leaky_relu, elu, gelu, gelu_tanh, silu, tanh, sigmoid, softplus, hardtanh
-};
+enum class Activation : int { none, relu, leaky_relu, elu, gelu, gelu_tanh, silu, tanh, sigmoid, softplus, hardtanh };
 
 /// Whether activation_backward() reads the input of the activation; the others read its output.
 constexpr bool derivative_from_input(Activation activation) {
@@ -60,7 +58,7 @@ NV_INLINE vf gelu_backward(vf dy, vf x) {
 }
 
 /// x / 2 (1 + tanh u) = x / (1 + e^-2u), u = sqrt(2 / pi) (x + 0.044715 x^3).
-constexpr float kGeluLinear = -1.59576912f;            // -2 sqrt(2 / pi)
+constexpr float kGeluLinear = -1.59576912f;  // -2 sqrt(2 / pi)
 constexpr float kGeluCubic = -1.59576912f * 0.044715f;
 NV_INLINE vf gelu_tanh(vf x) {
   using namespace simd::NV_ISA;
@@ -104,17 +102,28 @@ NV_INLINE vf hardtanh_backward(vf dy, vf y, float low, float high) {
 /// activation(x). With a constant activation, or outside the inner loop, the switch costs nothing.
 NV_INLINE vf activate(Activation activation, vf x) {
   switch (activation) {
-    case Activation::none: return x;
-    case Activation::relu: return relu(x);
-    case Activation::leaky_relu: return leaky_relu(x, kLeakySlope);
-    case Activation::elu: return elu(x, kEluAlpha);
-    case Activation::gelu: return gelu(x);
-    case Activation::gelu_tanh: return gelu_tanh(x);
-    case Activation::silu: return silu(x);
-    case Activation::tanh: return simd::NV_ISA::tanh(x);
-    case Activation::sigmoid: return simd::NV_ISA::sigmoid(x);
-    case Activation::softplus: return softplus(x, kSoftplusBeta, kSoftplusThreshold);
-    case Activation::hardtanh: return hardtanh(x, kHardtanhMin, kHardtanhMax);
+    case Activation::none:
+      return x;
+    case Activation::relu:
+      return relu(x);
+    case Activation::leaky_relu:
+      return leaky_relu(x, kLeakySlope);
+    case Activation::elu:
+      return elu(x, kEluAlpha);
+    case Activation::gelu:
+      return gelu(x);
+    case Activation::gelu_tanh:
+      return gelu_tanh(x);
+    case Activation::silu:
+      return silu(x);
+    case Activation::tanh:
+      return simd::NV_ISA::tanh(x);
+    case Activation::sigmoid:
+      return simd::NV_ISA::sigmoid(x);
+    case Activation::softplus:
+      return softplus(x, kSoftplusBeta, kSoftplusThreshold);
+    case Activation::hardtanh:
+      return hardtanh(x, kHardtanhMin, kHardtanhMax);
   }
   return x;
 }
@@ -122,17 +131,28 @@ NV_INLINE vf activate(Activation activation, vf x) {
 /// dy * activation'; `saved` is the input if derivative_from_input(activation), else the output.
 NV_INLINE vf activation_backward(Activation activation, vf dy, vf saved) {
   switch (activation) {
-    case Activation::none: return dy;
-    case Activation::relu: return relu_backward(dy, saved);
-    case Activation::leaky_relu: return leaky_relu_backward(dy, saved, kLeakySlope);
-    case Activation::elu: return elu_backward(dy, saved, kEluAlpha);
-    case Activation::gelu: return gelu_backward(dy, saved);
-    case Activation::gelu_tanh: return gelu_tanh_backward(dy, saved);
-    case Activation::silu: return silu_backward(dy, saved);
-    case Activation::tanh: return tanh_backward(dy, saved);
-    case Activation::sigmoid: return sigmoid_backward(dy, saved);
-    case Activation::softplus: return softplus_backward(dy, saved, kSoftplusBeta);
-    case Activation::hardtanh: return hardtanh_backward(dy, saved, kHardtanhMin, kHardtanhMax);
+    case Activation::none:
+      return dy;
+    case Activation::relu:
+      return relu_backward(dy, saved);
+    case Activation::leaky_relu:
+      return leaky_relu_backward(dy, saved, kLeakySlope);
+    case Activation::elu:
+      return elu_backward(dy, saved, kEluAlpha);
+    case Activation::gelu:
+      return gelu_backward(dy, saved);
+    case Activation::gelu_tanh:
+      return gelu_tanh_backward(dy, saved);
+    case Activation::silu:
+      return silu_backward(dy, saved);
+    case Activation::tanh:
+      return tanh_backward(dy, saved);
+    case Activation::sigmoid:
+      return sigmoid_backward(dy, saved);
+    case Activation::softplus:
+      return softplus_backward(dy, saved, kSoftplusBeta);
+    case Activation::hardtanh:
+      return hardtanh_backward(dy, saved, kHardtanhMin, kHardtanhMax);
   }
   return dy;
 }

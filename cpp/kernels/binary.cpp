@@ -7,24 +7,24 @@
 namespace nervure::kernels::NV_ISA {
 namespace {
 
-#define NV_FUNCTOR2(Name, expression)                                     \
-  struct Name {                                                           \
-    static constexpr int inputs = 2;                                      \
+#define NV_FUNCTOR2(Name, expression)                                       \
+  struct Name {                                                             \
+    static constexpr int inputs = 2;                                        \
     NV_INLINE_METHOD vf operator()(vf a, vf b) const { return expression; } \
   };
 #define NV_INLINE_METHOD inline __attribute__((always_inline))
 
 NV_FUNCTOR2(Add, a + b)
 NV_FUNCTOR2(Sub, a - b)
-NV_FUNCTOR2(Mul, a * b)
+NV_FUNCTOR2(Mul, a* b)
 NV_FUNCTOR2(Div, a / b)
 NV_FUNCTOR2(Pow, simd::NV_ISA::pow(a, b))
 NV_FUNCTOR2(Maximum, select(is_nan(a), a, max(a, b)))
 NV_FUNCTOR2(Minimum, select(is_nan(a), a, min(a, b)))
 
 // Powers with one exponent for all: the second input is not read.
-NV_FUNCTOR2(Square, (static_cast<void>(b), a * a))
-NV_FUNCTOR2(Cube, (static_cast<void>(b), a * a * a))
+NV_FUNCTOR2(Square, (static_cast<void>(b), a* a))
+NV_FUNCTOR2(Cube, (static_cast<void>(b), a* a* a))
 NV_FUNCTOR2(SquareRoot, (static_cast<void>(b), simd::NV_ISA::sqrt(a)))
 NV_FUNCTOR2(Reciprocal, (static_cast<void>(b), 1.0f / a))
 NV_FUNCTOR2(InverseRoot, (static_cast<void>(b), 1.0f / simd::NV_ISA::sqrt(a)))
@@ -35,21 +35,28 @@ NV_FUNCTOR2(InverseRoot, (static_cast<void>(b), 1.0f / simd::NV_ISA::sqrt(a)))
     NV_INLINE_METHOD vf operator()(vf d, vf a, vf b) const { return expression; } \
   };
 
-NV_FUNCTOR3(DivBackward, -d * (a / b) / b)
-NV_FUNCTOR3(PowBackwardBase, select(b == 0.0f, vf{}, d * (b * simd::NV_ISA::pow(a, b - 1.0f))))
-NV_FUNCTOR3(PowBackwardExponent, select((a == 0.0f) & (b >= 0.0f), vf{}, d * (simd::NV_ISA::pow(a, b) * log(a))))
+NV_FUNCTOR3(DivBackward, -d*(a / b) / b)
+NV_FUNCTOR3(PowBackwardBase, select(b == 0.0f, vf{}, d*(b* simd::NV_ISA::pow(a, b - 1.0f))))
+NV_FUNCTOR3(PowBackwardExponent, select((a == 0.0f) & (b >= 0.0f), vf{}, d*(simd::NV_ISA::pow(a, b) * log(a))))
 NV_FUNCTOR3(MaximumBackward, select(a == b, d * 0.5f, select(a < b, vf{}, d)))
 NV_FUNCTOR3(MinimumBackward, select(a == b, d * 0.5f, select(a > b, vf{}, d)))
 
 BlockFunction block_of(Binary op) {
   switch (op) {
-    case Binary::add: return float_block<Add>;
-    case Binary::sub: return float_block<Sub>;
-    case Binary::mul: return float_block<Mul>;
-    case Binary::div: return float_block<Div>;
-    case Binary::pow: return float_block<Pow>;
-    case Binary::maximum: return float_block<Maximum>;
-    case Binary::minimum: return float_block<Minimum>;
+    case Binary::add:
+      return float_block<Add>;
+    case Binary::sub:
+      return float_block<Sub>;
+    case Binary::mul:
+      return float_block<Mul>;
+    case Binary::div:
+      return float_block<Div>;
+    case Binary::pow:
+      return float_block<Pow>;
+    case Binary::maximum:
+      return float_block<Maximum>;
+    case Binary::minimum:
+      return float_block<Minimum>;
   }
   return nullptr;
 }
@@ -65,11 +72,16 @@ BlockFunction block_of_power(float exponent) {
 
 BlockFunction block_of(Ternary op) {
   switch (op) {
-    case Ternary::div_backward: return float_block<DivBackward>;
-    case Ternary::pow_backward_base: return float_block<PowBackwardBase>;
-    case Ternary::pow_backward_exponent: return float_block<PowBackwardExponent>;
-    case Ternary::maximum_backward: return float_block<MaximumBackward>;
-    case Ternary::minimum_backward: return float_block<MinimumBackward>;
+    case Ternary::div_backward:
+      return float_block<DivBackward>;
+    case Ternary::pow_backward_base:
+      return float_block<PowBackwardBase>;
+    case Ternary::pow_backward_exponent:
+      return float_block<PowBackwardExponent>;
+    case Ternary::maximum_backward:
+      return float_block<MaximumBackward>;
+    case Ternary::minimum_backward:
+      return float_block<MinimumBackward>;
   }
   return nullptr;
 }

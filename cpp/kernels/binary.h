@@ -16,11 +16,11 @@ NV_KERNEL(binary_flat, Binary op, const float* a, const float* b, float* y, std:
 NV_KERNEL(binary_forward, Binary op, const float* a, const float* b, float* y, const Loops& loops);
 
 enum class Ternary : int {
-  div_backward,            // (dy, a, b): gradient of b in a / b
-  pow_backward_base,       // (dy, base, exponent)
-  pow_backward_exponent,   // (dy, base, exponent)
-  maximum_backward,        // (dy, a, b): gradient of a; half of it in a tie
-  minimum_backward         // the same
+  div_backward,           // (dy, a, b): gradient of b in a / b
+  pow_backward_base,      // (dy, base, exponent)
+  pow_backward_exponent,  // (dy, base, exponent)
+  maximum_backward,       // (dy, a, b): gradient of a; half of it in a tie
+  minimum_backward        // the same
 };
 /// y = op(a, b, c) over loops.
 NV_KERNEL(ternary_forward, Ternary op, const float* a, const float* b, const float* c, float* y, const Loops& loops);

@@ -27,12 +27,12 @@ void where_block(const void* const* inputs, void* output, std::int64_t n) {
   }
 }
 
-#define NV_COMPARISON(Name, operation)         \
-  struct Name {                                \
-    template <class T>                         \
-    inline bool operator()(T a, T b) const {   \
-      return a operation b;                    \
-    }                                          \
+#define NV_COMPARISON(Name, operation)       \
+  struct Name {                              \
+    template <class T>                       \
+    inline bool operator()(T a, T b) const { \
+      return a operation b;                  \
+    }                                        \
   };
 NV_COMPARISON(Equal, ==)
 NV_COMPARISON(NotEqual, !=)
@@ -46,21 +46,27 @@ NV_COMPARISON(Or, |)
 template <class T>
 BlockFunction block_of(Compare op) {
   switch (op) {
-    case Compare::eq: return compare_block<Equal, T>;
-    case Compare::ne: return compare_block<NotEqual, T>;
-    case Compare::lt: return compare_block<Less, T>;
-    case Compare::le: return compare_block<LessEqual, T>;
-    case Compare::gt: return compare_block<Greater, T>;
-    case Compare::ge: return compare_block<GreaterEqual, T>;
-    case Compare::logical_and: return compare_block<And, std::uint8_t>;
-    case Compare::logical_or: return compare_block<Or, std::uint8_t>;
+    case Compare::eq:
+      return compare_block<Equal, T>;
+    case Compare::ne:
+      return compare_block<NotEqual, T>;
+    case Compare::lt:
+      return compare_block<Less, T>;
+    case Compare::le:
+      return compare_block<LessEqual, T>;
+    case Compare::gt:
+      return compare_block<Greater, T>;
+    case Compare::ge:
+      return compare_block<GreaterEqual, T>;
+    case Compare::logical_and:
+      return compare_block<And, std::uint8_t>;
+    case Compare::logical_or:
+      return compare_block<Or, std::uint8_t>;
   }
   return nullptr;
 }
 
-constexpr std::int64_t bytes_of(Element type) {
-  return type == Element::float32 ? 4 : type == Element::int64 ? 8 : 1;
-}
+constexpr std::int64_t bytes_of(Element type) { return type == Element::float32 ? 4 : type == Element::int64 ? 8 : 1; }
 
 }  // namespace
 

@@ -89,8 +89,8 @@ void copy_transposed(const T* from, T* to, const Loops& loops, int p) {
     for (std::int64_t unit = begin; unit < end; ++unit) {
       const Place place(loops, last, p, unit / (row_tiles * column_tiles));
       const std::int64_t i = unit / column_tiles % row_tiles * kTile, j = unit % column_tiles * kTile;
-      transpose_tile(from + place.from + i + j * from_stride, from_stride, to + place.to + i * to_stride + j,
-                     to_stride, rows - i < kTile ? rows - i : kTile, columns - j < kTile ? columns - j : kTile);
+      transpose_tile(from + place.from + i + j * from_stride, from_stride, to + place.to + i * to_stride + j, to_stride,
+                     rows - i < kTile ? rows - i : kTile, columns - j < kTile ? columns - j : kTile);
     }
   });
 }
@@ -134,9 +134,12 @@ void convert_array(const void* x, void* y, std::int64_t n) {
 template <class From>
 void convert_from(const void* x, Element to, void* y, std::int64_t n) {
   switch (to) {
-    case Element::float32: return convert_array<From, float>(x, y, n);
-    case Element::int64: return convert_array<From, std::int64_t>(x, y, n);
-    case Element::boolean: return convert_array<From, std::uint8_t>(x, y, n);
+    case Element::float32:
+      return convert_array<From, float>(x, y, n);
+    case Element::int64:
+      return convert_array<From, std::int64_t>(x, y, n);
+    case Element::boolean:
+      return convert_array<From, std::uint8_t>(x, y, n);
   }
 }
 
@@ -164,17 +167,23 @@ void copy_strided(const void* from, void* to, std::int64_t item_bytes, const Loo
 
 void convert(Element from, const void* x, Element to, void* y, std::int64_t n) {
   switch (from) {
-    case Element::float32: return convert_from<float>(x, to, y, n);
-    case Element::int64: return convert_from<std::int64_t>(x, to, y, n);
-    case Element::boolean: return convert_from<std::uint8_t>(x, to, y, n);
+    case Element::float32:
+      return convert_from<float>(x, to, y, n);
+    case Element::int64:
+      return convert_from<std::int64_t>(x, to, y, n);
+    case Element::boolean:
+      return convert_from<std::uint8_t>(x, to, y, n);
   }
 }
 
 void fill(Element type, void* y, std::int64_t n, double value, std::int64_t whole) {
   switch (type) {
-    case Element::float32: return fill_array(y, n, static_cast<float>(value));
-    case Element::int64: return fill_array(y, n, whole);
-    case Element::boolean: return fill_array(y, n, static_cast<std::uint8_t>(value != 0));
+    case Element::float32:
+      return fill_array(y, n, static_cast<float>(value));
+    case Element::int64:
+      return fill_array(y, n, whole);
+    case Element::boolean:
+      return fill_array(y, n, static_cast<std::uint8_t>(value != 0));
   }
 }
 

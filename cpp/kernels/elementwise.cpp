@@ -165,8 +165,8 @@ void run_row_blocks(const ElementwiseJob& job, const Loops& loops, const Pattern
           if (pattern.of[k] == Pattern::general) expand_row(k, row);
     const void* at[kMaxInputs] = {};
     for (int k = 0; k < job.n_inputs; ++k)
-      at[k] = pattern.of[k] == Pattern::dense ? element(job.input[k], first * length, job.input_bytes[k])
-                                              : buffers.data[k];
+      at[k] =
+          pattern.of[k] == Pattern::dense ? element(job.input[k], first * length, job.input_bytes[k]) : buffers.data[k];
     job.function(at, static_cast<char*>(job.output) + first * length * job.output_bytes, count * length);
   }
 }

@@ -71,9 +71,7 @@ bool is_small(const Gemm& g) { return g.M <= 192 || g.N <= 2 * kNarrowPanel; }
 bool is_shallow(const Gemm& g) { return g.K <= 64; }
 
 /// In place, a panel of B lies in as many pages as it has rows; packing reads every page once.
-bool packs_b(const Gemm& g) {
-  return g.b_transposed || g.ldb > 1024;
-}
+bool packs_b(const Gemm& g) { return g.b_transposed || g.ldb > 1024; }
 
 /// One chunk, no division: for products that take a microsecond.
 Plan small_plan(const Gemm& g) {
@@ -112,9 +110,12 @@ void run_chunk(const Gemm& g, const Plan& plan, std::int64_t chunk) {
   const Range rows{i * plan.row_step, least((i + 1) * plan.row_step, g.M)};
   const Range columns{j * plan.column_step, least((j + 1) * plan.column_step, g.N)};
   switch (plan.path) {
-    case Path::vector: return multiply_vector(g, columns);
-    case Path::dots: return multiply_dots(g, rows, columns);
-    case Path::block: return multiply_block(g, plan.blocking, rows, columns);
+    case Path::vector:
+      return multiply_vector(g, columns);
+    case Path::dots:
+      return multiply_dots(g, rows, columns);
+    case Path::block:
+      return multiply_block(g, plan.blocking, rows, columns);
   }
 }
 

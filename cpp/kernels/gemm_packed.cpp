@@ -62,8 +62,8 @@ void multiply_chunk(const Slab& slab, Range rows, Range columns) {
   const Panels panels = cut_narrow_panels(columns.size());
   const core::Scratch<float> scratch(static_cast<std::size_t>(ceil_div(columns.size(), kLanes) * kLanes * step));
   for (std::int64_t p = slab.depth.begin; p < slab.depth.end; p += step) {
-    Pass pass{&g, rows, columns, {p, least(p + step, slab.depth.end)}, scratch.get(), nullptr, slab.a_stride, p == 0,
-              false};
+    Pass pass{&g,     rows, columns, {p, least(p + step, slab.depth.end)}, scratch.get(), nullptr, slab.a_stride,
+              p == 0, false};
     pass.last = pass.depth.end == g.K;
     if (slab.packed_a)
       pass.packed_a = slab.packed_a + (rows.begin - slab.rows.begin) * slab.a_stride + p - slab.depth.begin;
@@ -77,7 +77,8 @@ void multiply_slab(const Slab& slab) {
   const std::int64_t column_step = even_step(g.N, kBlockColumns, kPanel);
   const std::int64_t column_chunks = ceil_div(g.N, column_step);
   const std::int64_t most_rows = ceil_div(slab.rows.size(), ceil_div(kChunks, column_chunks));
-  const std::int64_t row_step = even_step(slab.rows.size(), most_rows > kFewestRows ? most_rows : kFewestRows, kTileRows);
+  const std::int64_t row_step =
+      even_step(slab.rows.size(), most_rows > kFewestRows ? most_rows : kFewestRows, kTileRows);
   const std::int64_t row_chunks = ceil_div(slab.rows.size(), row_step);
   core::parallel_chunks(row_chunks * column_chunks, [&](std::int64_t chunk) {
     const std::int64_t j = chunk / row_chunks * column_step, i = slab.rows.begin + chunk % row_chunks * row_step;
@@ -92,7 +93,8 @@ void multiply_packed(const Gemm& g) {
   const bool copies_a = g.a_transposed || (g.lda % 256 == 0 && g.N >= 2 * kBlockColumns);
   const std::int64_t depth = least(g.K, kMostDepth), rows = least(g.M, kMostRows);
   const std::int64_t a_stride = ceil_div(depth, kLanes) * kLanes + 16;
-  const core::Scratch<float> scratch(static_cast<std::size_t>(copies_a ? ceil_div(rows, kLanes) * kLanes * a_stride : 1));
+  const core::Scratch<float> scratch(
+      static_cast<std::size_t>(copies_a ? ceil_div(rows, kLanes) * kLanes * a_stride : 1));
   for (std::int64_t i = 0; i < g.M; i += rows) {
     for (std::int64_t p = 0; p < g.K; p += depth) {
       Slab slab{&g, {i, least(i + rows, g.M)}, {p, least(p + depth, g.K)}, nullptr, a_stride};

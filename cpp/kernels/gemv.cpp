@@ -71,7 +71,8 @@ void dots(const float* x, const float* b, std::int64_t ldb, std::int64_t K, floa
     for (int d = 0; d < Dots; ++d) acc[d][0] = fma(x0, load_partial(b + d * ldb + p, last), acc[d][0]);
   }
   if constexpr (Dots == 4)
-    store_quarter(y, sum_of_four(acc[0][0] + acc[0][1], acc[1][0] + acc[1][1], acc[2][0] + acc[2][1], acc[3][0] + acc[3][1]));
+    store_quarter(
+        y, sum_of_four(acc[0][0] + acc[0][1], acc[1][0] + acc[1][1], acc[2][0] + acc[2][1], acc[3][0] + acc[3][1]));
   else
     y[0] = sum_of_four(acc[0][0] + acc[0][1], vf{}, vf{}, vf{})[0];
 }

@@ -92,9 +92,7 @@ struct KlDiv {
     return select(p.target == vf{}, vf{}, p.target * log(p.target)) - p.target * p.x;
   }
   NV_INLINE vf dx(const Point& p) { return -p.target; }
-  NV_INLINE vf dtarget(const Point& p) {
-    return select(p.target == vf{}, vf{}, log(p.target) + 1.0f - p.x);
-  }
+  NV_INLINE vf dtarget(const Point& p) { return select(p.target == vf{}, vf{}, log(p.target) + 1.0f - p.x); }
 };
 
 struct KlDivLogTarget {

@@ -8,8 +8,26 @@
 namespace nervure::kernels {
 
 enum class Unary : int {
-  neg, abs, exp, log, sqrt, square, reciprocal, sin, cos, clip, relu, leaky_relu, elu, gelu, gelu_tanh, silu, tanh,
-  sigmoid, softplus, hardtanh
+  neg,
+  abs,
+  exp,
+  log,
+  sqrt,
+  square,
+  reciprocal,
+  sin,
+  cos,
+  clip,
+  relu,
+  leaky_relu,
+  elu,
+  gelu,
+  gelu_tanh,
+  silu,
+  tanh,
+  sigmoid,
+  softplus,
+  hardtanh
 };
 
 /// y[i] = op(x[i]); y may be x. Parameters p, q: clip and hardtanh low, high; leaky_relu slope; elu alpha; softplus
@@ -24,9 +42,12 @@ constexpr bool saves_output(Unary op, float p) {
     case Unary::reciprocal:
     case Unary::relu:
     case Unary::tanh:
-    case Unary::sigmoid: return true;
-    case Unary::elu: return p >= 0.0f;  // else y does not tell the sign of x
-    default: return false;
+    case Unary::sigmoid:
+      return true;
+    case Unary::elu:
+      return p >= 0.0f;  // else y does not tell the sign of x
+    default:
+      return false;
   }
 }
 

@@ -69,9 +69,7 @@ Tensor ternary(Ternary op, const Tensor& dy, const Tensor& a, const Tensor& b) {
 }
 
 /// `saved` when the gradient that needs it is wanted.
-Tensor saved_for(const Tensor& wanted_by, const Tensor& saved) {
-  return wanted_by.requires_grad() ? saved : Tensor();
-}
+Tensor saved_for(const Tensor& wanted_by, const Tensor& saved) { return wanted_by.requires_grad() ? saved : Tensor(); }
 
 }  // namespace
 
@@ -122,12 +120,11 @@ Tensor div(const Tensor& left, const Tensor& right) {
   const Tensor& b = as_float32(right, converted[1]);
   const Tensor y = binary("div", Binary::div, a, b);
   if (core::needs_grad(a, b))
-    core::record("div", y, {a, b},
-                 [a_shape = a.shape(), b, a_saved = saved_for(b, a)](core::Gradients& g) {
-                   if (g.wants(0)) g.set(0, sum_to_shape(binary("div", Binary::div, g.dy(), b), a_shape));
-                   if (!g.wants(1)) return;
-                   g.set(1, sum_to_shape(ternary(Ternary::div_backward, g.dy(), a_saved, b), b.shape()));
-                 });
+    core::record("div", y, {a, b}, [a_shape = a.shape(), b, a_saved = saved_for(b, a)](core::Gradients& g) {
+      if (g.wants(0)) g.set(0, sum_to_shape(binary("div", Binary::div, g.dy(), b), a_shape));
+      if (!g.wants(1)) return;
+      g.set(1, sum_to_shape(ternary(Ternary::div_backward, g.dy(), a_saved, b), b.shape()));
+    });
   return y;
 }
 

@@ -11,9 +11,12 @@ using kernels::Loops;
 
 kernels::Element element_of(DType dtype) {
   switch (dtype) {
-    case DType::int64: return kernels::Element::int64;
-    case DType::boolean: return kernels::Element::boolean;
-    case DType::float32: break;
+    case DType::int64:
+      return kernels::Element::int64;
+    case DType::boolean:
+      return kernels::Element::boolean;
+    case DType::float32:
+      break;
   }
   return kernels::Element::float32;
 }
@@ -127,8 +130,10 @@ Tensor sum_to_shape(const Tensor& dy, const Shape& shape) {
       more |= summed[i];
     }
     for (int i = last + 1; i < runs; ++i) reduce.inner *= summed[i] ? 1 : size[i];
-    const Tensor y = more ? Tensor::empty(Shape{reduce.outer * reduce.inner}) : Tensor::empty(shape, DType::float32, order);
-    core::launch(x.numel(), [reduce, from = x.f32(), to = y.f32_out()] { kernels::reduce_sum(reduce, from, 1.0f, to); });
+    const Tensor y =
+        more ? Tensor::empty(Shape{reduce.outer * reduce.inner}) : Tensor::empty(shape, DType::float32, order);
+    core::launch(x.numel(),
+                 [reduce, from = x.f32(), to = y.f32_out()] { kernels::reduce_sum(reduce, from, 1.0f, to); });
     x = y;
   }
   return x.shape() == shape ? x : x.view_as(shape, order);

@@ -20,7 +20,8 @@ kernels::Loops copy_loops(const Shape& sizes, const Shape& from_strides, const S
 
 /// `x` as float32; x itself when it is. `converted` keeps what is returned alive.
 inline const Tensor& as_float32(const Tensor& x, Tensor& converted) {
-  if (x.dtype() == DType::float32) [[likely]] return x;
+  if (x.dtype() == DType::float32) [[likely]]
+    return x;
   return converted = cast(x, DType::float32);
 }
 /// `x` in this memory order, not recorded; x itself when it is.

@@ -47,10 +47,8 @@ Tensor choose(const char* name, const Tensor& condition, const Tensor& a, const 
   const Tensor& a_in = a.shape() == shape ? in_order(a, order, converted[1]) : a;
   const Tensor& b_in = b.shape() == shape ? in_order(b, order, converted[2]) : b;
   const kernels::Loops loops = broadcast_loops(shape, order, {&c_in, &a_in, &b_in});
-  core::launch(y.numel(), [loops, element = element_of(a.dtype()), pc = c_in.mask(), pa = a_in.data(),
-                           pb = b_in.data(), py = y.data()] {
-    kernels::where_forward(element, pc, pa, pb, py, loops);
-  });
+  core::launch(y.numel(), [loops, element = element_of(a.dtype()), pc = c_in.mask(), pa = a_in.data(), pb = b_in.data(),
+                           py = y.data()] { kernels::where_forward(element, pc, pa, pb, py, loops); });
   return y;
 }
 
@@ -74,9 +72,8 @@ Tensor logical_or(const Tensor& a, const Tensor& b) { return logical("logical_or
 Tensor logical_not(const Tensor& a) {
   NV_CHECK_TYPE(a.dtype() == DType::boolean, "logical_not", "input must be boolean, got ", a.dtype());
   const Tensor y = Tensor::empty_like(a);
-  core::launch(y.numel(), [from = a.mask(), to = y.mask_out(), n = y.numel()] {
-    kernels::logical_not_forward(from, to, n);
-  });
+  core::launch(y.numel(),
+               [from = a.mask(), to = y.mask_out(), n = y.numel()] { kernels::logical_not_forward(from, to, n); });
   return y;
 }
 

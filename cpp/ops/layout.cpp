@@ -36,9 +36,8 @@ void copy_dense(const Tensor& from, const Tensor& to) {
   loops.size[0] = from.numel();
   loops.stride[0][0] = loops.stride[1][0] = 1;
   const auto bytes = static_cast<std::int64_t>(core::item_size(from.dtype()));
-  core::launch(from.numel(), [loops, bytes, px = from.data(), py = to.data()] {
-    kernels::copy_strided(px, py, bytes, loops);
-  });
+  core::launch(from.numel(),
+               [loops, bytes, px = from.data(), py = to.data()] { kernels::copy_strided(px, py, bytes, loops); });
 }
 
 }  // namespace
@@ -69,9 +68,8 @@ void copy_(const Tensor& target, const Tensor& source) {
   for (int i = 0; i < from.rank(); ++i) strides[added + i] = from.size(i) == 1 ? 0 : own[i];
   const kernels::Loops loops = copy_loops(shape, strides, target.strides());
   const auto bytes = static_cast<std::int64_t>(core::item_size(target.dtype()));
-  core::launch(target.numel(), [loops, bytes, px = from.data(), py = target.data()] {
-    kernels::copy_strided(px, py, bytes, loops);
-  });
+  core::launch(target.numel(),
+               [loops, bytes, px = from.data(), py = target.data()] { kernels::copy_strided(px, py, bytes, loops); });
 }
 
 }  // namespace nervure::ops

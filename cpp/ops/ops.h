@@ -42,7 +42,7 @@ void copy_(const Tensor& target, const Tensor& source);  // values of `source` (
 Tensor full(const Shape& shape, double value, DType dtype);
 Tensor arange(double start, double end, double step, DType dtype);
 void fill_(const Tensor& x, double value);
-Tensor rand(const Shape& shape);               // [0, 1)
+Tensor rand(const Shape& shape);  // [0, 1)
 Tensor randn(const Shape& shape);
 Tensor randint(std::int64_t low, std::int64_t high, const Shape& shape);
 Tensor randperm(std::int64_t n);
@@ -125,7 +125,7 @@ std::vector<Tensor> chunk(const Tensor& x, std::int64_t chunks, std::int64_t dim
 // ---- index.cpp --------------------------------------------------------------------------------------------------
 /// x[start:stop:step] along one dimension; step >= 1, bounds already clamped by the caller's slice.
 Tensor slice(const Tensor& x, std::int64_t dim, std::int64_t start, std::int64_t stop, std::int64_t step);
-Tensor select(const Tensor& x, std::int64_t dim, std::int64_t index);  // x[..., index, ...], dimension removed
+Tensor select(const Tensor& x, std::int64_t dim, std::int64_t index);           // x[..., index, ...], dimension removed
 Tensor index_select(const Tensor& x, std::int64_t dim, const Tensor& indices);  // indices (n,) int64, may repeat
 /// x[i] for int64 indices of any shape on the first dimension: shape indices.shape + x.shape[1:].
 Tensor take_rows(const Tensor& x, const Tensor& indices);
