@@ -403,7 +403,7 @@ def test_sanitizer_mode_of_the_allocator() -> None:
 
 
 def test_exit_with_tensors_alive() -> None:
-    """Statics, arrays and graphs that hold Python objects, when the interpreter ends."""
+    """Static data, arrays and graphs that hold Python objects, when the interpreter ends."""
     output_of(
         """
         import numpy as np, nervure as nv

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The bare kernels on NumPy arrays: no tensors, no tape, no copies.
 
-For anyone who wants just the arithmetic: a training loop of one's own, another library's back end, a measurement.
-Every function takes ``float32`` arrays (labels ``int64``) and writes into ``out`` when it is given, else into a new
-array. Nothing is converted or copied behind the caller's back: a wrong dtype raises `TypeError`, a wrong shape or
-memory order `ValueError`. The kernels release the interpreter's lock while they work and use the threads of
+For anyone who wants just the arithmetic: a training loop of one's own, another library's back
+end, a measurement. Every function takes ``float32`` arrays (labels ``int64``) and writes into
+``out`` when it is given, else into a new array. Nothing is converted or copied behind the
+caller's back: a wrong dtype raises `TypeError`, a wrong shape or memory order `ValueError`. The
+kernels release the interpreter's lock while they work and use the threads of
 `nervure.set_num_threads`.
 """
 
@@ -59,8 +60,8 @@ def gemm(
     bias : array, shape (N,), optional
         Added to every row.
     activation : str
-        ``""`` or one of relu, leaky_relu, elu, gelu, gelu_tanh, silu, tanh, sigmoid, softplus, hardtanh.
-    accumulate : bool
+        ``""`` or one of relu, leaky_relu, elu, gelu, gelu_tanh, silu, tanh, sigmoid, softplus,
+        hardtanh. accumulate : bool
         Add what ``out`` holds before the activation; needs ``out``.
 
     Returns
@@ -73,7 +74,8 @@ def gemm(
     TypeError
         If an array is not float32.
     ValueError
-        If the shapes do not agree, a memory order is not supported, or ``accumulate`` has no ``out``.
+        If the shapes do not agree, a memory order is not supported, or ``accumulate`` has no
+        ``out``.
     """
     if out is None:
         if accumulate:
@@ -122,8 +124,8 @@ def activation_backward(name: str, dy: Float, saved: Float, out: Float | None = 
 
 
 def softmax_forward(x: Float, out: Float | None = None) -> Float:
-    r"""Softmax along the last axis, :math:`y_i = e^{x_i} / \sum_j e^{x_j}`; ``out`` may be ``x``."""
-    out = _empty(x.shape, out)
+    r"""Softmax along the last axis, :math:`y_i = e^{x_i} / \sum_j e^{x_j}`; ``out`` may be
+    ``x``.""" out = _empty(x.shape, out)
     _kernels.softmax_forward(x, out)
     return out
 
@@ -136,8 +138,8 @@ def softmax_backward(dy: Float, y: Float, out: Float | None = None) -> Float:
 
 
 def log_softmax_forward(x: Float, out: Float | None = None) -> Float:
-    r"""Logarithm of softmax along the last axis, :math:`y_i = x_i - \log \sum_j e^{x_j}`; ``out`` may be ``x``."""
-    out = _empty(x.shape, out)
+    r"""Logarithm of softmax along the last axis, :math:`y_i = x_i - \log \sum_j e^{x_j}`;
+    ``out`` may be ``x``.""" out = _empty(x.shape, out)
     _kernels.log_softmax_forward(x, out)
     return out
 
@@ -154,7 +156,8 @@ def cross_entropy_forward(
 ) -> tuple[Float, Float]:
     r"""Cross-entropy of each row, and its gradient, in one pass over the logits.
 
-    .. math:: l_n = \log \sum_c e^{x_{nc}} - x_{n t_n}, \qquad dl_n / dx_{nc} = \mathrm{softmax}(x_n)_c - [c = t_n]
+    .. math:: l_n = \log \sum_c e^{x_{nc}} - x_{n t_n}, \qquad dl_n / dx_{nc} =
+    \mathrm{softmax}(x_n)_c - [c = t_n]
 
     Parameters
     ----------
@@ -194,8 +197,9 @@ def sgd_step(
 ) -> None:
     r"""One step of stochastic gradient descent, in place, as PyTorch computes it.
 
-    :math:`g \leftarrow g + \lambda p`; with momentum :math:`b \leftarrow \mu b + (1 - \tau) g` (:math:`b = g` on the
-    first step) and :math:`g \leftarrow b` (Nesterov: :math:`g + \mu b`); then :math:`p \leftarrow p - \eta g`.
+    :math:`g \leftarrow g + \lambda p`; with momentum :math:`b \leftarrow \mu b + (1 - \tau) g`
+    (:math:`b = g` on the first step) and :math:`g \leftarrow b` (Nesterov: :math:`g + \mu b`);
+    then :math:`p \leftarrow p - \eta g`.
 
     Parameters
     ----------
@@ -205,7 +209,15 @@ def sgd_step(
         Needed when ``momentum`` is not 0; changed.
     """
     _kernels.sgd_step(
-        parameter, gradient, momentum_buffer, lr, momentum, dampening, weight_decay, nesterov, first_step
+        parameter,
+        gradient,
+        momentum_buffer,
+        lr,
+        momentum,
+        dampening,
+        weight_decay,
+        nesterov,
+        first_step,
     )
 
 
@@ -224,12 +236,22 @@ def rmsprop_step(
 ) -> None:
     r"""One step of RMSProp, in place, as PyTorch computes it.
 
-    :math:`s \leftarrow \alpha s + (1 - \alpha) g^2`, :math:`p \leftarrow p - \eta g / (\sqrt s + \epsilon)`; with
-    ``momentum_buffer`` and ``momentum`` a velocity is kept, with ``gradient_average`` the variance is centered.
-    Every array given is changed, except ``gradient``.
+    :math:`s \leftarrow \alpha s + (1 - \alpha) g^2`, :math:`p \leftarrow p - \eta g / (\sqrt s +
+    \epsilon)`; with ``momentum_buffer`` and ``momentum`` a velocity is kept, with
+    ``gradient_average`` the variance is centered. Every array given is changed, except
+    ``gradient``.
     """
     _kernels.rmsprop_step(
-        parameter, gradient, square_average, momentum_buffer, gradient_average, lr, alpha, eps, weight_decay, momentum
+        parameter,
+        gradient,
+        square_average,
+        momentum_buffer,
+        gradient_average,
+        lr,
+        alpha,
+        eps,
+        weight_decay,
+        momentum,
     )
 
 
@@ -249,11 +271,13 @@ def adam_step(
 ) -> None:
     r"""One step of Adam (AdamW with ``decoupled_weight_decay``), in place, as PyTorch computes it.
 
-    .. math:: m \leftarrow \beta_1 m + (1 - \beta_1) g, \quad v \leftarrow \beta_2 v + (1 - \beta_2) g^2, \quad
-              p \leftarrow p - \eta \frac{m / (1 - \beta_1^t)}{\sqrt{v / (1 - \beta_2^t)} + \epsilon}
+    .. math:: m \leftarrow \beta_1 m + (1 - \beta_1) g,
+              \quad v \leftarrow \beta_2 v + (1 - \beta_2) g^2, \quad
+              p \leftarrow p - \eta
+              \frac{m / (1 - \beta_1^t)}{\sqrt{v / (1 - \beta_2^t)} + \epsilon}
 
-    Kingma and Ba, "Adam: a method for stochastic optimization", 2015. ``step`` (t) counts from 1. ``parameter`` and
-    both moments (zeros before the first step) are changed.
+    Kingma and Ba, "Adam: a method for stochastic optimization", 2015. ``step`` (t) counts from
+    1. ``parameter`` and both moments (zeros before the first step) are changed.
     """
     _kernels.adam_step(
         parameter,
