@@ -124,8 +124,11 @@ def activation_backward(name: str, dy: Float, saved: Float, out: Float | None = 
 
 
 def softmax_forward(x: Float, out: Float | None = None) -> Float:
-    r"""Softmax along the last axis, :math:`y_i = e^{x_i} / \sum_j e^{x_j}`; ``out`` may be
-    ``x``.""" out = _empty(x.shape, out)
+    r"""Softmax along the last axis, :math:`y_i = e^{x_i} / \sum_j e^{x_j}`.
+
+    ``out`` may be ``x``.
+    """
+    out = _empty(x.shape, out)
     _kernels.softmax_forward(x, out)
     return out
 
@@ -138,8 +141,11 @@ def softmax_backward(dy: Float, y: Float, out: Float | None = None) -> Float:
 
 
 def log_softmax_forward(x: Float, out: Float | None = None) -> Float:
-    r"""Logarithm of softmax along the last axis, :math:`y_i = x_i - \log \sum_j e^{x_j}`;
-    ``out`` may be ``x``.""" out = _empty(x.shape, out)
+    r"""Logarithm of softmax along the last axis, :math:`y_i = x_i - \log \sum_j e^{x_j}`.
+
+    ``out`` may be ``x``.
+    """
+    out = _empty(x.shape, out)
     _kernels.log_softmax_forward(x, out)
     return out
 
