@@ -194,6 +194,7 @@ void rowwise_backward(const char* op, const Kernel& kernel, const py::array& dy,
 void cross_entropy_forward(const py::array& logits, const py::array& target, py::array& loss,
                            std::optional<py::array>& gradient) {
   constexpr const char* op = "cross_entropy_forward";
+  constexpr std::int64_t kNothingIgnored = INT64_MIN;
   NV_CHECK(logits.ndim() == 2, op, "logits must be (N, C), got ", shape_text(logits));
   NV_CHECK_TYPE(target.dtype().equal(py::dtype::of<std::int64_t>()), op, "target must be int64, got ",
                 py::str(target.dtype()).cast<std::string>());
@@ -208,9 +209,9 @@ void cross_entropy_forward(const py::array& logits, const py::array& target, py:
   NV_CHECK(!gradient || !overlap(logits, *gradient), op, "gradient must not share memory with logits");
   const kernels::CrossEntropyShape shape{rows, classes};
   const auto* labels = static_cast<const std::int64_t*>(target.data());
-  const std::int64_t bad = kernels::find_invalid_target(labels, shape, -1);
+  const std::int64_t bad = kernels::find_invalid_target(labels, shape, kNothingIgnored);
   NV_CHECK_INDEX(bad < 0, op, "target ", labels[bad], " of row ", bad, " is not a class from 0 to ", classes - 1);
-  const kernels::CrossEntropyOptions options{nullptr, -1, 0.0f};
+  const kernels::CrossEntropyOptions options{nullptr, kNothingIgnored, 0.0f};
   core::launch(rows * classes, [=] { kernels::cross_entropy_forward(shape, x, labels, options, nullptr, losses, dx); });
 }
 

@@ -272,7 +272,7 @@ def compare_with_numpy(network: nn.Module, train: Split) -> str:
         return float(loss)
 
     def theirs() -> float:
-        return numpy_network.step(images, digits)
+        return float(numpy_network.step(images, digits))
 
     losses = np.array([(ours(), theirs()) for _ in range(5)])
     distance = float(np.max(np.abs(losses[:, 0] / losses[:, 1] - 1)))
