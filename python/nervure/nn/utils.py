@@ -41,10 +41,9 @@ def clip_grad_norm_(
 
     Raises
     ------
-    RuntimeError
-        For a non-finite norm when ``error_if_nonfinite``.
     ValueError
-        For a ``max_norm`` or ``norm_type`` that is impossible.
+        For a non-finite norm when ``error_if_nonfinite``, or an impossible ``max_norm`` or
+        ``norm_type``.
 
     References
     ----------
