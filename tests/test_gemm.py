@@ -41,7 +41,15 @@ SHAPES = (
     (2000, 3, 5),
     (192, 1200, 130),
 )
-VECTORS = ((1, 1, 4097), (1, 1030, 300), (1030, 1, 300), (1, 3, 3000), (3, 1, 3000), (1, 2100, 7), (2100, 1, 7))
+VECTORS = (
+    (1, 1, 4097),
+    (1, 1030, 300),
+    (1030, 1, 300),
+    (1, 3, 3000),
+    (3, 1, 3000),
+    (1, 2100, 7),
+    (2100, 1, 7),
+)
 TRANSPOSED = tuple(itertools.product((False, True), repeat=2))
 
 
@@ -60,7 +68,9 @@ def check(actual: Array, a: Array, b: Array, expected: Array) -> None:
     bound = 2.0 * EPS * max(1.0, np.sqrt(a.shape[1]) / 4) * (scale + np.abs(expected) + 1.0)
     assert actual.dtype == np.float32
     error = np.abs(actual - expected)
-    assert (error <= bound).all(), f"error {error.max():.3g}, allowed {bound.flat[error.argmax()]:.3g}"
+    assert (error <= bound).all(), (
+        f"error {error.max():.3g}, allowed {bound.flat[error.argmax()]:.3g}"
+    )
 
 
 def operands(rng: np.random.Generator, m: int, n: int, k: int) -> tuple[Array, Array]:
@@ -77,7 +87,9 @@ def product(a: Array, b: Array) -> Array:
 
 
 @pytest.mark.parametrize("transposed", TRANSPOSED)
-def test_every_small_size(isa: str, rng: np.random.Generator, transposed: tuple[bool, bool]) -> None:
+def test_every_small_size(
+    isa: str, rng: np.random.Generator, transposed: tuple[bool, bool]
+) -> None:
     """Tile edges in both directions, with bias, rectifier and accumulation in turn."""
     for number, (m, n, k) in enumerate(itertools.product(SMALL, SMALL, (1, 2, 7, 16, 17, 40))):
         a, b = operands(rng, m, n, k)
@@ -113,7 +125,9 @@ def test_paths(
     for threads in (1, 2, 3):
         _core.set_num_threads(threads)
         plain = kernels.gemm(left, right)
-        full = kernels.gemm(left, right, start.copy(), bias=bias, activation="relu", accumulate=True)
+        full = kernels.gemm(
+            left, right, start.copy(), bias=bias, activation="relu", accumulate=True
+        )
         results.append((plain, full))
     check(results[0][0], a, b, product(a, b))
     check(results[0][1], a, b, np.maximum(product(a, b) + bias + start, 0.0))
@@ -134,8 +148,12 @@ ACTIVATIONS = {
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("shape", [(5, 19, 7), (1, 40, 30), (40, 1, 30), (64, 64, 2048), (300, 200, 90), (20, 40, 200)])
-def test_fused_activation(isa: str, rng: np.random.Generator, activation: str, shape: tuple[int, int, int]) -> None:
+@pytest.mark.parametrize(
+    "shape", [(5, 19, 7), (1, 40, 30), (40, 1, 30), (64, 64, 2048), (300, 200, 90), (20, 40, 200)]
+)
+def test_fused_activation(
+    isa: str, rng: np.random.Generator, activation: str, shape: tuple[int, int, int]
+) -> None:
     """On the finished sum, whatever the path."""
     a, b = operands(rng, *shape)
     a /= np.float32(np.sqrt(shape[2]))
@@ -146,11 +164,16 @@ def test_fused_activation(isa: str, rng: np.random.Generator, activation: str, s
     )
     transposed = np.asfortranarray(b)
     np.testing.assert_allclose(
-        kernels.gemm(a, transposed, bias=bias, activation=activation), expected, rtol=3e-5, atol=3e-5
+        kernels.gemm(a, transposed, bias=bias, activation=activation),
+        expected,
+        rtol=3e-5,
+        atol=3e-5,
     )
 
 
-@pytest.mark.parametrize("shape", [(0, 5, 3), (5, 0, 3), (0, 0, 0), (4, 5, 0), (1, 5, 0), (5, 1, 0), (300, 200, 0)])
+@pytest.mark.parametrize(
+    "shape", [(0, 5, 3), (5, 0, 3), (0, 0, 0), (4, 5, 0), (1, 5, 0), (5, 1, 0), (300, 200, 0)]
+)
 def test_empty(isa: str, shape: tuple[int, int, int]) -> None:
     """A sum over nothing is 0; bias and activation still apply."""
     m, n, k = shape
@@ -162,13 +185,24 @@ def test_empty(isa: str, shape: tuple[int, int, int]) -> None:
 
 @pytest.mark.parametrize("transposed", TRANSPOSED)
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_not_finite(isa: str, rng: np.random.Generator, value: float, transposed: tuple[bool, bool]) -> None:
+def test_not_finite(
+    isa: str, rng: np.random.Generator, value: float, transposed: tuple[bool, bool]
+) -> None:
     """NaN and infinity reach the elements that depend on them and no other, through the rectifier too."""
-    for m, n, k in ((9, 33, 20), (40, 40, 200), (300, 200, 100), (1, 50, 40), (50, 1, 40), (64, 64, 1500)):
+    for m, n, k in (
+        (9, 33, 20),
+        (40, 40, 200),
+        (300, 200, 100),
+        (1, 50, 40),
+        (50, 1, 40),
+        (64, 64, 1500),
+    ):
         a, b = operands(rng, m, n, k)
         a[m // 2, k // 2] = value
         b = np.abs(b)
-        out = kernels.gemm(stored(a, transposed[0], 0), stored(b, transposed[1], 0), activation="relu")
+        out = kernels.gemm(
+            stored(a, transposed[0], 0), stored(b, transposed[1], 0), activation="relu"
+        )
         hit = np.zeros((m, n), bool)
         hit[m // 2] = True
         assert (np.isnan(out) if np.isnan(value) else np.isinf(out))[hit].all()
@@ -203,7 +237,9 @@ BATCHES = (
 
 @pytest.mark.parametrize("threads_", [1, 2])
 @pytest.mark.parametrize("shapes", BATCHES, ids=str)
-def test_batches(isa: str, rng: np.random.Generator, shapes: tuple[tuple[int, ...], ...], threads_: int) -> None:
+def test_batches(
+    isa: str, rng: np.random.Generator, shapes: tuple[tuple[int, ...], ...], threads_: int
+) -> None:
     """NumPy's rules, values and gradients, over several memory orders of the operands."""
     _core.set_num_threads(threads_)
     a, b = (rng.standard_normal(shape).astype(np.float32) for shape in shapes)
@@ -212,7 +248,12 @@ def test_batches(isa: str, rng: np.random.Generator, shapes: tuple[tuple[int, ..
     da, db = gradients(a, b, dy)
     for swap in (False, True):
         x, y = (
-            ordered(v, (*range(v.ndim - 2), v.ndim - 1, v.ndim - 2) if swap and v.ndim > 1 else tuple(range(v.ndim)))
+            ordered(
+                v,
+                (*range(v.ndim - 2), v.ndim - 1, v.ndim - 2)
+                if swap and v.ndim > 1
+                else tuple(range(v.ndim)),
+            )
             for v in (a, b)
         )
         x, y = x.detach(), y.detach()
@@ -278,7 +319,9 @@ def test_linear_weight_in_either_order(isa: str, rng: np.random.Generator) -> No
 
 
 @pytest.mark.parametrize("activation", ["", "relu", "gelu", "tanh"])
-def test_linear_gives_the_same_bits_for_any_thread_count(isa: str, rng: np.random.Generator, activation: str) -> None:
+def test_linear_gives_the_same_bits_for_any_thread_count(
+    isa: str, rng: np.random.Generator, activation: str
+) -> None:
     """Forward and all gradients."""
     x = rng.standard_normal((700, 130)).astype(np.float32)
     w = rng.standard_normal((90, 130)).astype(np.float32)
@@ -292,7 +335,12 @@ def test_linear_gives_the_same_bits_for_any_thread_count(isa: str, rng: np.rando
             t.requires_grad = True
         y = _core.linear(*tensors, activation)
         y.backward(nv.tensor(dy))
-        results.append([y.numpy().tobytes(), *(t.grad.numpy().tobytes() for t in tensors if t.grad is not None)])
+        results.append(
+            [
+                y.numpy().tobytes(),
+                *(t.grad.numpy().tobytes() for t in tensors if t.grad is not None),
+            ]
+        )
     assert len(results[0]) == 4
     assert results[0] == results[1] == results[2]
 

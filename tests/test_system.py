@@ -216,9 +216,12 @@ def test_on_an_older_processor(cpu: str, isa: str) -> None:
 
 # ---- Ctrl-C --------------------------------------------------------------------------------------
 
+# A process started in the background by a shell ignores Ctrl-C, and so do its children: ask for it.
 INTERRUPTED = """
+import signal
 import time
 import numpy as np
+signal.signal(signal.SIGINT, signal.default_int_handler)
 import nervure as nv
 from nervure import _core
 nv.set_num_threads({threads})
