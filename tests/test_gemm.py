@@ -15,8 +15,8 @@ Array = np.ndarray
 EPS = float(np.finfo(np.float32).eps)
 
 SMALL = (1, 2, 3, 5, 8, 9)
-# One shape or more for every path: tiles and their edges, few rows in place, dot products, packed blocks, deep sums
-# split, shallow ones, vectors; sizes around powers of two.
+# One shape or more for every path: tiles and their edges, few rows in place, dot products, packed
+# blocks, deep sums split, shallow ones, vectors; sizes around powers of two.
 SHAPES = (
     (7, 16, 31),
     (15, 17, 33),
@@ -188,7 +188,7 @@ def test_empty(isa: str, shape: tuple[int, int, int]) -> None:
 def test_not_finite(
     isa: str, rng: np.random.Generator, value: float, transposed: tuple[bool, bool]
 ) -> None:
-    """NaN and infinity reach the elements that depend on them and no other, through the rectifier too."""
+    """NaN and infinity reach what depends on them and nothing else, through the rectifier too."""
     for m, n, k in (
         (9, 33, 20),
         (40, 40, 200),

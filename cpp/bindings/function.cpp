@@ -19,8 +19,9 @@ std::vector<Tensor> outputs_of(const py::object& result) {
 }
 
 py::object gradient_array(const core::Gradients& g, int i, const Shape& shape) {
-  if (g.dy(i)) return array_view(g.dy(i));
-  return array_view(ops::full(shape, 0.0, DType::float32));
+  const py::array gradient = array_view(g.dy(i) ? g.dy(i) : ops::full(shape, 0.0, DType::float32));
+  gradient.attr("setflags")(py::arg("write") = false);  // other branches of the graph may share its memory
+  return gradient;
 }
 
 /// Hand one value of the user's backward() to input i of the node.

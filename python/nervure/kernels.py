@@ -61,7 +61,8 @@ def gemm(
         Added to every row.
     activation : str
         ``""`` or one of relu, leaky_relu, elu, gelu, gelu_tanh, silu, tanh, sigmoid, softplus,
-        hardtanh. accumulate : bool
+        hardtanh.
+    accumulate : bool
         Add what ``out`` holds before the activation; needs ``out``.
 
     Returns

@@ -283,7 +283,8 @@ def _read_array(file: BinaryIO, entry: _Entry) -> npt.NDArray[Any]:
             raise FormatError(f"[load] {entry.name!r} holds booleans other than 0 and 1")
         return array.view(np.bool_)
     if entry.dtype == "BF16":  # the upper half of a float32
-        wide: npt.NDArray[Any] = array.astype(np.uint32) << np.uint32(16)
+        wide: npt.NDArray[Any] = array.astype(np.uint32)
+        wide <<= np.uint32(16)
         return wide.view(np.float32)
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 

@@ -197,8 +197,11 @@ def normalize(x: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Te
     elif math.isinf(p):
         norm = _core.clip(_core.amax(_core.abs(x), dim, True), eps, None)
     else:
-        powers = _core.sum(_core.pow(_core.abs(x), _scalar(p)), dim, True)
-        norm = _core.pow(_core.clip(powers, eps**p, None), _scalar(1.0 / p))
+        # Scaled by the largest element, which cancels out: its powers neither overflow nor vanish.
+        size = _core.abs(x)
+        peak = _core.clip(_core.amax(size, dim, True), eps, None).detach()
+        powers = _core.sum(_core.pow(size / peak, _scalar(p)), dim, True)
+        norm = peak * _core.pow(_core.clip(powers, 1.0, None), _scalar(1.0 / p))
     return x / norm
 
 

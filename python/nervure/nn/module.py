@@ -74,8 +74,7 @@ class Module:
     Attributes
     ----------
     training : bool
-        True after :meth:`train`, False after :meth:`eval`. Dropout and batch normalisation look at
-        it.
+        True after :meth:`train`, False after :meth:`eval`. Dropout looks at it.
 
     Examples
     --------

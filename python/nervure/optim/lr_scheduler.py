@@ -114,7 +114,8 @@ class LRScheduler:
         return [group["lr"] for group in self.optimizer.param_groups]
 
     def _set(self, rates: list[float]) -> None:
-        for group, lr in zip(self.optimizer.param_groups, rates, strict=True):
+        # Groups added to the optimiser since keep their own rate.
+        for group, lr in zip(self.optimizer.param_groups, rates, strict=False):
             group["lr"] = lr
         self._last_lr = self._current()
 
@@ -373,7 +374,7 @@ class CosineAnnealingLR(LRScheduler):
             rise = (1.0 - math.cos(math.pi / period)) / 2.0
             return [
                 lr + (base - self.eta_min) * rise
-                for lr, base in zip(self._current(), self.base_lrs, strict=True)
+                for lr, base in zip(self._current(), self.base_lrs, strict=False)
             ]
         now, before = (1.0 + math.cos(math.pi * s / period) for s in (t, t - 1))
         return [now / before * (lr - self.eta_min) + self.eta_min for lr in self._current()]
@@ -572,7 +573,9 @@ class OneCycleLR(LRScheduler):
                 break
             begin = phase[0]
         end, lr_range, momentum_range = phase
-        share = (t - begin) / (end - begin)
+        share = (
+            (t - begin) / (end - begin) if end != begin else 1.0
+        )  # an empty phase is over at once
         for group in self.optimizer.param_groups if self.cycle_momentum else ():
             self._set_momentum(group, self._between(group, momentum_range, share))
         return [self._between(group, lr_range, share) for group in self.optimizer.param_groups]

@@ -224,7 +224,9 @@ class Optimizer:
         }
         new_state = {
             by_index[index]: {
-                name: _loaded(name, value, by_index[index]) for name, value in values.items()
+                name: _loaded(name, value, by_index[index])
+                for name, value in values.items()
+                if value is not None  # older PyTorch: no buffer yet
             }
             for index, values in state_dict["state"].items()
             if index in by_index

@@ -36,7 +36,7 @@ class RMSprop(Optimizer):
     lr : float, default 1e-2
         Learning rate.
     alpha : float, default 0.99
-        Decay of the running averages, in [0, 1).
+        Decay of the running averages, in [0, 1].
     eps : float, default 1e-8
         Added to the root.
     weight_decay : float, default 0
