@@ -30,8 +30,8 @@ class Function:
         gets the arguments of ``apply``, tensors as float32 arrays that share their memory (do not
         write to them), and returns an array or a tuple of arrays.
     ``backward(ctx, *gradients)``
-        gets one read-only array for each output and returns one gradient for each argument of ``forward``;
-        None where there is nothing to differentiate.
+        gets one read-only array for each output and returns one gradient for each argument of
+        ``forward``; None where there is nothing to differentiate.
 
     Raises
     ------
