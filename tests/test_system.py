@@ -446,3 +446,68 @@ def test_exit_while_threads_compute(backend: str) -> None:
 def test_cpu_count_is_not_exceeded_by_default() -> None:
     threads = int(output_of(SHOW_THREADS).split()[0])
     assert 1 <= threads <= len(os.sched_getaffinity(0))
+
+
+# ---- found in review -----------------------------------------------------------------------------
+
+
+def test_transpose_of_a_number() -> None:
+    assert nv.tensor(1.0).transpose(0, -1).shape == ()
+
+
+def test_targets_changed_before_backward_do_no_harm() -> None:
+    x = nv.tensor(np.zeros((4, 3), np.float32), requires_grad=True)
+    target = nv.tensor(np.zeros(4, np.int64))
+    loss = _core.nll_loss(_core.log_softmax(x, 1), target)
+    target.numpy()[:] = 10**12
+    loss.backward()
+    assert np.isfinite(x.grad.numpy()).all()
+
+
+def test_gradient_is_not_a_borrowed_array() -> None:
+    buffer = np.zeros(3, np.float32)
+
+    class Borrow(nv.Function):
+        @staticmethod
+        def forward(ctx: object, x: np.ndarray) -> np.ndarray:
+            return x * 2
+
+        @staticmethod
+        def backward(ctx: object, dy: np.ndarray) -> nv.Tensor:
+            buffer[:] = 2 * dy
+            return _core.from_numpy(buffer)
+
+    p = nv.tensor(np.ones(3, np.float32), requires_grad=True)
+    Borrow.apply(p).sum().backward()
+    buffer[:] = 77
+    assert p.grad.numpy().tolist() == [2, 2, 2]
+
+
+def test_out_of_memory_in_a_parallel_region() -> None:
+    """An error, with any number of threads, and the next product is right again."""
+    output_of(
+        """
+import resource
+import numpy as np
+import nervure as nv
+nv.set_num_threads(2)
+a = nv.tensor(np.ones((3000, 3000), np.float32))
+(nv.tensor(np.ones((64, 64), np.float32)) @ nv.tensor(np.ones((64, 64), np.float32))).sum()
+y = np.ones((600, 600), np.float32)
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+limit = resource.getrlimit(resource.RLIMIT_AS)
+resource.setrlimit(resource.RLIMIT_AS, (used + (4 << 20), limit[1]))
+try:
+    a @ a
+except MemoryError:
+    pass
+resource.setrlimit(resource.RLIMIT_AS, limit)
+product = nv.tensor(y) @ nv.tensor(y)
+assert (product.numpy() == 600).all()
+"""
+    )
+
+
+def test_uninitialised_tensor_in_a_list() -> None:
+    with pytest.raises(TypeError):
+        _core.clear_gradients([nv.Tensor.__new__(nv.Tensor)])

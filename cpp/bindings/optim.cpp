@@ -68,7 +68,7 @@ void nadam_step(const UpdateList& list, double lr, double beta1, double beta2, d
 
 void clear_gradients(const py::list& parameters) {
   for (const py::handle& p : parameters) {
-    NV_CHECK_TYPE(is_tensor(p), "clear_gradients", "needs tensors");
+    NV_CHECK_TYPE(is_tensor(p) && tensor_of(p), "clear_gradients", "needs tensors");
     tensor_of(p).set_grad(Tensor());
   }
 }

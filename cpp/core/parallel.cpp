@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
+#include <new>
 
 #include "core/launch.h"
 #include "core/thread_pool.h"
@@ -22,11 +23,17 @@ struct Job {
   const void* data;
   std::int64_t n_chunks;
   std::atomic<std::int64_t> next{0};
+  std::atomic<bool> out_of_memory{false};
 
   /// Run chunks until none is left. Only the calling thread asks for Ctrl-C: the interpreter answers no other.
   void work(bool is_caller) {
     for (std::int64_t chunk; (chunk = next.fetch_add(1, std::memory_order_relaxed)) < n_chunks;) {
-      function(data, chunk);
+      try {
+        function(data, chunk);
+      } catch (const std::bad_alloc&) {  // scratch; told to the caller when everybody has left
+        out_of_memory.store(true, std::memory_order_relaxed);
+        next.store(n_chunks, std::memory_order_relaxed);
+      }
       if (is_caller && poll_interrupt()) next.store(n_chunks, std::memory_order_relaxed);
     }
   }
@@ -78,6 +85,8 @@ void run_chunks(ChunkFunction function, const void* data, std::int64_t n_chunks)
   } else {
     ThreadPool::instance().run(work_on, &job, static_cast<int>(threads));
   }
+  if (job.out_of_memory.load(std::memory_order_relaxed)) [[unlikely]]
+    throw std::bad_alloc();
 }
 
 }  // namespace nervure::core

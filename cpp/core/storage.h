@@ -20,6 +20,8 @@ class Storage {
   /// Memory that belongs to somebody else; `drop(owner)` is called when nothing refers to it any more.
   static Ref<Storage> borrow(void* data, std::size_t bytes, void (*drop)(void*), void* owner);
 
+  bool is_borrowed() const { return drop_ != nullptr; }
+
   void* data() const { return data_; }
   std::size_t bytes() const { return bytes_; }
   std::int32_t use_count() const { return references_.load(std::memory_order_acquire); }

@@ -18,7 +18,10 @@ std::atomic<std::uint64_t> next_pass{1};
 SpinLock leaf_lock;  // two threads may reach the same parameter
 
 /// Nobody else sees this tensor's memory.
-bool is_sole_owner(const Tensor& t) { return t.body()->use_count() == 1 && t.body()->storage->use_count() == 1; }
+bool is_sole_owner(const Tensor& t) {
+  const Storage& storage = *t.body()->storage;
+  return t.body()->use_count() == 1 && storage.use_count() == 1 && !storage.is_borrowed();
+}
 
 void accumulate(Tensor& slot, Tensor gradient) {
   if (!slot)
@@ -33,11 +36,25 @@ void accumulate_leaf(const Ref<TensorBody>& body, Tensor gradient, const char* f
               gradient.shape(), " for a tensor of shape ", leaf.shape());
   // The gradient of a leaf is its own memory in its own order: optimisers and clipping change it in place.
   if (!is_sole_owner(gradient) || !gradient.same_layout_as(leaf)) gradient = copy_gradient(gradient, leaf);
-  std::lock_guard guard(leaf_lock);
-  if (body->grad)
-    add_gradients(Tensor(body->grad), gradient, /*in_place=*/true);
-  else
-    body->grad = gradient.body();
+  // The sum is computed outside the lock, with the gradient taken out: a launch may run signal handlers or see a fork.
+  for (;;) {
+    Ref<TensorBody> earlier;
+    {
+      std::lock_guard guard(leaf_lock);
+      if (!body->grad) {
+        body->grad = gradient.body();
+        return;
+      }
+      std::swap(earlier, body->grad);
+    }
+    try {
+      gradient = add_gradients(Tensor(earlier), gradient, /*in_place=*/true);
+    } catch (...) {
+      std::lock_guard guard(leaf_lock);
+      if (!body->grad) std::swap(earlier, body->grad);
+      throw;
+    }
+  }
 }
 
 /// The nodes that `root` depends on, latest first. Each is claimed for this pass until it is released.

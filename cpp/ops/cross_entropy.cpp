@@ -65,7 +65,9 @@ void set_index_target(const char* op, Classified& c, const Tensor& input, const 
   const Shape expected = without_classes(input);
   NV_CHECK(target.shape() == expected, op, "target of class indices must be ", expected, " for an input of ",
            input.shape(), ", got ", target.shape());
+  // Checked now and read again in backward: a copy that nobody else can change.
   c.target = row_major(target);
+  if (c.target.data() == target.data()) c.target = clone(c.target);
   if (c.reduction == Reduction::mean) c.divisor = Tensor::empty(Shape{});
   check_indices(op, c);
 }

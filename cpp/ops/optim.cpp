@@ -31,7 +31,7 @@ struct StateList {
 struct StepList {
   Ref<Storage> table;
   Segments segments{nullptr, 0, 0};
-  std::vector<Tensor> converted;  // gradients that had to change their memory order
+  std::vector<Tensor> gradients;  // kept: another thread may clear those of the parameters meanwhile
 
   explicit StepList(std::size_t capacity) {
     if (capacity == 0) return;
@@ -88,16 +88,16 @@ StepList collect(const char* op, const std::vector<Tensor>& parameters, const st
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     TensorBody& p = *parameters[i].body();
     if (!p.grad) continue;
-    auto* gradient = static_cast<float*>(p.grad->storage->data());
-    if (!core::same_layout(p.shape, p.grad->order, p.order)) [[unlikely]] {
+    Tensor gradient(p.grad);
+    if (!core::same_layout(p.shape, gradient.order(), p.order)) [[unlikely]] {
       core::NoGrad no_grad;
-      list.converted.push_back(to_order(Tensor(p.grad), p.order));
-      gradient = list.converted.back().f32_out();
+      gradient = to_order(gradient, p.order);
     }
     std::array<float*, 3> state{};
     for (std::size_t k = 0; k < 3; ++k)
       if (states[k].used) state[k] = states[k].tensors[i].f32_out();
-    list.append(static_cast<float*>(p.storage->data()), gradient, state, p.shape.numel());
+    list.append(static_cast<float*>(p.storage->data()), gradient.f32_out(), state, p.shape.numel());
+    list.gradients.push_back(std::move(gradient));
   }
   return list;
 }
@@ -127,8 +127,10 @@ StepList collect_gradients(const char* op, const std::vector<Tensor>& parameters
   StepList list(parameters.size());
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     check_parameter(op, i, parameters[i]);
-    const Ref<TensorBody>& g = gradient_of(op, i, parameters[i]);
-    if (g) list.append(nullptr, static_cast<float*>(g->storage->data()), {}, g->shape.numel());
+    Tensor gradient(gradient_of(op, i, parameters[i]));
+    if (!gradient) continue;
+    list.append(nullptr, gradient.f32_out(), {}, gradient.numel());
+    list.gradients.push_back(std::move(gradient));
   }
   return list;
 }

@@ -215,7 +215,8 @@ Tensor transpose(const Tensor& x, std::int64_t dim0, std::int64_t dim1) {
   std::vector<int> dims(static_cast<std::size_t>(x.rank()));
   for (int i = 0; i < x.rank(); ++i) dims[static_cast<std::size_t>(i)] = i;
   const int a = normalize_dim("transpose", dim0, x.rank()), b = normalize_dim("transpose", dim1, x.rank());
-  std::swap(dims[static_cast<std::size_t>(a)], dims[static_cast<std::size_t>(b)]);
+  // A 0-d tensor has no dimension to swap, though -1 and 0 name one.
+  if (a != b) std::swap(dims[static_cast<std::size_t>(a)], dims[static_cast<std::size_t>(b)]);
   return permute_to("transpose", x, dims);
 }
 
