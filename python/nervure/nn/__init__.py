@@ -15,6 +15,8 @@ from nervure.nn.activation import (
     Softplus,
     Tanh,
 )
+from nervure.nn.alignment import AdditiveAttention, DotAttention
+from nervure.nn.attention import KeyValueCache, MultiheadAttention
 from nervure.nn.container import Flatten, Identity, ModuleDict, ModuleList, Sequential, Unflatten
 from nervure.nn.dropout import Dropout
 from nervure.nn.linear import Linear
@@ -35,15 +37,18 @@ from nervure.nn.parameter import Parameter
 __all__ = [
     "ELU",
     "GELU",
+    "AdditiveAttention",
     "BCELoss",
     "BCEWithLogitsLoss",
     "CrossEntropyLoss",
+    "DotAttention",
     "Dropout",
     "Flatten",
     "Hardtanh",
     "HuberLoss",
     "Identity",
     "KLDivLoss",
+    "KeyValueCache",
     "L1Loss",
     "LeakyReLU",
     "Linear",
@@ -52,6 +57,7 @@ __all__ = [
     "Module",
     "ModuleDict",
     "ModuleList",
+    "MultiheadAttention",
     "NLLLoss",
     "Parameter",
     "ReLU",

@@ -114,8 +114,7 @@ def self_attention_backward(
     """The gradients of queries, keys and values, side by side."""
     batch, length, width = dy.shape
     dy = np.moveaxis(dy.reshape(batch, length, heads, width // heads), 1, 2)
-    gradients = scaled_dot_product_attention_backward(
-        dy, *_split(packed, heads), attn_mask, lengths, is_causal
-    )
+    q, k, v = _split(packed, heads)
+    gradients = scaled_dot_product_attention_backward(dy, q, k, v, attn_mask, lengths, is_causal)
     parts = [_join(g) for g in gradients[:3] if g is not None]
     return np.concatenate(parts, axis=-1), None, None

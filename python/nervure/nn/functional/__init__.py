@@ -18,6 +18,7 @@ from .activation import (
     softplus,
     tanh,
 )
+from .attention import attention_weights, scaled_dot_product_attention
 from .layer import dropout, linear, normalize, one_hot
 from .loss import (
     binary_cross_entropy,
@@ -32,6 +33,7 @@ from .loss import (
 )
 
 __all__ = [
+    "attention_weights",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "cross_entropy",
@@ -50,6 +52,7 @@ __all__ = [
     "normalize",
     "one_hot",
     "relu",
+    "scaled_dot_product_attention",
     "sigmoid",
     "silu",
     "smooth_l1_loss",

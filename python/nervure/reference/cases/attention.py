@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,9 @@ from .table import Case, Draw, Shape, booleans, constant, each, name_of, normal
 
 def _flops(arrays: Sequence[Array]) -> float:
     q, k, v = arrays[:3]
-    return 2.0 * q.size * k.shape[-2] + 2.0 * q.size // q.shape[-1] * k.shape[-2] * v.shape[-1]
+    return float(
+        2.0 * q.size * k.shape[-2] + 2.0 * q.size // q.shape[-1] * k.shape[-2] * v.shape[-1]
+    )
 
 
 def _torch_attention(
@@ -35,7 +37,7 @@ def _row(
     mask: Draw | None = None,
     lengths: Draw | None = None,
     torch: bool = True,
-    orders: dict[int, tuple[int, ...]] | None = None,
+    orders: Mapping[int, tuple[int, ...]] | None = None,
     **kwargs: Any,
 ) -> Case:
     v = k if v is None else v
