@@ -11,6 +11,7 @@
 #include <optional>
 #include <string>
 #include <tuple>
+#include <variant>
 #include <vector>
 
 #include "core/check.h"
@@ -138,6 +139,20 @@ Tensor matmul(const Tensor& a, const Tensor& b);  // NumPy's rules: vectors, mat
 /// activation: "" or one of relu, leaky_relu, elu, gelu, gelu_tanh, silu, tanh, sigmoid, softplus, hardtanh (PyTorch's
 /// default parameters), fused with the product.
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, const std::string& activation);
+
+// ---- conv.cpp: activations lie channels-last, weights as [R, S, C / groups, K]; others are converted --------------
+using Padding = std::variant<Dims, std::string>;  // numbers, "same" or "valid"
+/// y = activation(conv(x, weight) + bias); x (N, C, H, W) or (C, H, W), weight (K, C / groups, R, S), bias (K) or
+/// undefined. stride, padding and dilation: one number, or one per dimension. activation: as for linear.
+Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Dims& stride, const Padding& padding,
+              const Dims& dilation, std::int64_t groups, const std::string& activation);
+/// The same for x (N, C, L) or (C, L) and weight (K, C / groups, S).
+Tensor conv1d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Dims& stride, const Padding& padding,
+              const Dims& dilation, std::int64_t groups, const std::string& activation);
+/// The transpose of conv2d as a map of x: x (N, C, H, W) or (C, H, W), weight (C, K / groups, R, S), bias (K).
+Tensor conv_transpose2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Dims& stride,
+                        const Dims& padding, const Dims& output_padding, std::int64_t groups, const Dims& dilation,
+                        const std::string& activation);
 
 // ---- softmax.cpp ------------------------------------------------------------------------------------------------
 Tensor softmax(const Tensor& x, std::int64_t dim);

@@ -16,6 +16,7 @@ from nervure.nn.activation import (
     Tanh,
 )
 from nervure.nn.container import Flatten, Identity, ModuleDict, ModuleList, Sequential, Unflatten
+from nervure.nn.conv import Conv1d, Conv2d, ConvTranspose2d
 from nervure.nn.dropout import Dropout
 from nervure.nn.linear import Linear
 from nervure.nn.loss import (
@@ -37,6 +38,9 @@ __all__ = [
     "GELU",
     "BCELoss",
     "BCEWithLogitsLoss",
+    "Conv1d",
+    "Conv2d",
+    "ConvTranspose2d",
     "CrossEntropyLoss",
     "Dropout",
     "Flatten",

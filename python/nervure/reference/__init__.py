@@ -38,6 +38,14 @@ from .binary import (
     where,
     where_backward,
 )
+from .conv import (
+    conv1d,
+    conv1d_backward,
+    conv2d,
+    conv2d_backward,
+    conv_transpose2d,
+    conv_transpose2d_backward,
+)
 from .dropout import (
     dropout,
     dropout_backward,
@@ -220,6 +228,12 @@ __all__ = [
     "clip_grad_value_",
     "clone",
     "clone_backward",
+    "conv1d",
+    "conv1d_backward",
+    "conv2d",
+    "conv2d_backward",
+    "conv_transpose2d",
+    "conv_transpose2d_backward",
     "cos",
     "cos_backward",
     "cross_entropy",

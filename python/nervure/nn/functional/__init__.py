@@ -18,6 +18,7 @@ from .activation import (
     softplus,
     tanh,
 )
+from .conv import conv1d, conv2d, conv_transpose2d
 from .layer import dropout, linear, normalize, one_hot
 from .loss import (
     binary_cross_entropy,
@@ -34,6 +35,9 @@ from .loss import (
 __all__ = [
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
+    "conv1d",
+    "conv2d",
+    "conv_transpose2d",
     "cross_entropy",
     "dropout",
     "elu",
