@@ -63,9 +63,8 @@ NV_INLINE void sweep(std::int64_t n, std::int64_t width, const Body& body) {
       body(RowCount<kRows>{}, at + j, j, count);
     });
   for (; at < n; at += width)
-    for_vectors(0, smaller(width, n - at), [&](std::int64_t j, std::int64_t count) NV_INLINE_LAMBDA {
-      body(RowCount<1>{}, at + j, j, count);
-    });
+    for_vectors(0, smaller(width, n - at),
+                [&](std::int64_t j, std::int64_t count) NV_INLINE_LAMBDA { body(RowCount<1>{}, at + j, j, count); });
 }
 
 }  // namespace

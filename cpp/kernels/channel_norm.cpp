@@ -33,8 +33,7 @@ NV_INLINE void for_instances(const ChannelNorm& norm, const Body& body) {
 struct BlockSums {
   float *shift, *first, *second;
   static constexpr int kArrays = 3;
-  BlockSums(float* base, std::int64_t channels)
-      : shift(base), first(base + channels), second(base + 2 * channels) {}
+  BlockSums(float* base, std::int64_t channels) : shift(base), first(base + channels), second(base + 2 * channels) {}
 };
 
 /// Close to the mean of the block, so that the squares do not cancel: the mean of its first rows.
@@ -162,7 +161,8 @@ template <bool kRelu>
 void apply_block(const Affine& affine, const Fold& fold, std::int64_t n, const float* x, float* y) {
   sweep<4>(n, fold.width,
            [&]<int kRows>(RowCount<kRows>, std::int64_t at, std::int64_t j, std::int64_t count) NV_INLINE_LAMBDA {
-             const vf center = load(affine.center + j), scale = load(affine.scale + j), offset = load(affine.offset + j);
+             const vf center = load(affine.center + j), scale = load(affine.scale + j),
+                      offset = load(affine.offset + j);
 #pragma GCC unroll 4
              for (int r = 0; r < kRows; ++r) {
                const std::int64_t i = at + r * fold.width;

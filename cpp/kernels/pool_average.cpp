@@ -47,8 +47,7 @@ NV_INLINE void average_of_window(const float* x, std::int64_t row_step, std::int
     for (int v = 0; v < kVectors; ++v) total[v] += sum[v];
   }
 #pragma GCC unroll 4
-  for (int v = 0; v < kVectors; ++v)
-    store_some(y + v * kLanes, total[v] * factor, v == kVectors - 1 ? last : kLanes);
+  for (int v = 0; v < kVectors; ++v) store_some(y + v * kLanes, total[v] * factor, v == kVectors - 1 ? last : kLanes);
 }
 
 /// The same for all channels of a pixel; with constant rows and columns the loops over taps unroll.
@@ -127,7 +126,8 @@ void collect_row(const Pool& pool, const PoolDivisor& divisor, const float* dy, 
 }  // namespace
 
 void average_pool_forward(Pool pool, PoolDivisor divisor, const float* x, float* y) {
-  const std::int64_t in_size = pool.height.in * pool.width.in * pool.channels, row_size = pool.width.out * pool.channels;
+  const std::int64_t in_size = pool.height.in * pool.width.in * pool.channels,
+                     row_size = pool.width.out * pool.channels;
   const std::int64_t read = pool.height.out > 0 ? in_size / pool.height.out : 0;
   for_image_rows(pool.images, pool.height.out, larger(read, row_size), [&](std::int64_t image, std::int64_t row) {
     average_row(pool, divisor, x + image * in_size, row, y + (image * pool.height.out + row) * row_size);

@@ -59,9 +59,8 @@ template <int kKernel, class Place>
 NV_INLINE void max_of_square(MaxWindow w, std::int64_t channels, float* y, Place* place) {
   w.row_first = w.column_first = 0;
   w.row_last = w.column_last = w.width = kKernel;
-  for_vectors(0, channels, [&](std::int64_t c, std::int64_t count) NV_INLINE_LAMBDA {
-    max_of_window(w, c, count, y, place);
-  });
+  for_vectors(0, channels,
+              [&](std::int64_t c, std::int64_t count) NV_INLINE_LAMBDA { max_of_window(w, c, count, y, place); });
 }
 
 template <class Place>
@@ -105,7 +104,8 @@ void max_row(const Pool& pool, const float* image, std::int64_t row, float* y, P
 
 template <class Place>
 void max_rows(const Pool& pool, const float* x, float* y, Place* places) {
-  const std::int64_t in_size = pool.height.in * pool.width.in * pool.channels, row_size = pool.width.out * pool.channels;
+  const std::int64_t in_size = pool.height.in * pool.width.in * pool.channels,
+                     row_size = pool.width.out * pool.channels;
   for_image_rows(pool.images, pool.height.out, row_size, [&](std::int64_t image, std::int64_t row) {
     const std::int64_t at = (image * pool.height.out + row) * row_size;
     max_row(pool, x + image * in_size, row, y + at, kWanted<Place> ? places + at : nullptr);

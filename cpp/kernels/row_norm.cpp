@@ -31,9 +31,9 @@ RowStatistics statistics_of(const RowNorm& norm, double eps, const float* x) {
   }
   const float mean = tree_sum(x, n) * share;
   const vf center = broadcast(mean);
-  const float tail = fold_sum(tree_sum(0, n, [=](std::int64_t i, std::int64_t count) NV_INLINE_LAMBDA {
-                       return load_some(x + i, count) - center;
-                     })) *
+  const float tail = fold_sum(tree_sum(0, n,
+                                       [=](std::int64_t i, std::int64_t count)
+                                           NV_INLINE_LAMBDA { return load_some(x + i, count) - center; })) *
                      share;
   const vf rest = broadcast(tail);
   const vf squares = tree_sum(0, n, [=](std::int64_t i, std::int64_t count) NV_INLINE_LAMBDA {
@@ -93,8 +93,8 @@ void normalize_row(const RowNorm& norm, const RowStatistics& s, const float* x, 
 
 struct BackwardRows {
   const float *x, *dy;
-  float* dx;                // may be null
-  float *dweight, *dbias;   // sums of the block so far; may be null
+  float* dx;               // may be null
+  float *dweight, *dbias;  // sums of the block so far; may be null
 };
 
 /// mean(g) and mean(g h) of a row.

@@ -38,9 +38,7 @@ struct Layer {
   std::int64_t rows, n;
   bool centered;
 
-  RowNorm norm() const {
-    return {rows, n, weight ? weight.f32() : nullptr, bias ? bias.f32() : nullptr, centered};
-  }
+  RowNorm norm() const { return {rows, n, weight ? weight.f32() : nullptr, bias ? bias.f32() : nullptr, centered}; }
 };
 
 void check_parameter(const char* op, const char* what, const Tensor& p, const Shape& shape) {
@@ -87,10 +85,10 @@ Tensor normalised(const char* op, const Tensor& input, const Tensor& weight, con
                   double eps) {
   const Tensor y = Tensor::empty(layer.x.shape(), DType::float32, layer.x.order());
   const Tensor statistics = Tensor::empty({layer.rows, layer.norm().statistics()});
-  core::launch(8 * layer.x.numel(), [norm = layer.norm(), eps, x = layer.x.f32(), y = y.f32_out(),
-                                     statistics = statistics.f32_out()] {
-    if (norm.n > 0) kernels::row_norm_forward(norm, eps, x, y, statistics);
-  });
+  core::launch(8 * layer.x.numel(),
+               [norm = layer.norm(), eps, x = layer.x.f32(), y = y.f32_out(), statistics = statistics.f32_out()] {
+                 if (norm.n > 0) kernels::row_norm_forward(norm, eps, x, y, statistics);
+               });
   if (core::needs_grad(input, weight, bias)) {
     const auto closure = [layer, statistics](core::Gradients& g) { backward(layer, statistics, g); };
     if (layer.centered)

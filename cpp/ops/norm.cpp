@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Normalisation by statistics of channels: batch, group and instance. Everything lies channels-last; other inputs are
 // converted.
+#include <algorithm>
+
 #include "core/launch.h"
 #include "kernels/channel_norm.h"
 #include "ops/images.h"
@@ -72,9 +74,13 @@ void backward(const Layer& layer, const Statistics& statistics, core::Gradients&
   const Tensor dweight = g.wants(1) ? Tensor::empty({layer.channels()}) : Tensor();
   const Tensor dbias = g.wants(2) ? Tensor::empty({layer.channels()}) : Tensor();
   const auto out = [](const Tensor& t) { return t ? t.f32_out() : nullptr; };
+  if (layer.x.numel() == 0) {
+    if (dweight) fill_(dweight, 0.0);
+    if (dbias) fill_(dbias, 0.0);
+  }
   core::launch(2 * layer.work(), [norm = layer.norm(), in = statistics.in(), own = statistics.own, x = layer.x.f32(),
                                   dy = dy.f32(), dx = out(dx), dweight = out(dweight), dbias = out(dbias)] {
-    kernels::channel_norm_backward(norm, in, own, x, dy, dx, dweight, dbias);
+    if (norm.rows > 0) kernels::channel_norm_backward(norm, in, own, x, dy, dx, dweight, dbias);
   });
   if (dx) g.set(0, dx);
   if (dweight) g.set(1, dweight);
@@ -112,8 +118,7 @@ void update_running(const Layer& layer, const Statistics& statistics, const Tens
                 unbiased = count / (count - 1.0), mean = running_mean ? running_mean.f32_out() : nullptr,
                 variance = running_var ? running_var.f32_out() : nullptr] {
                  if (mean) kernels::update_running(instances, channels, momentum, 1.0, out.mean, mean);
-                 if (variance)
-                   kernels::update_running(instances, channels, momentum, unbiased, out.variance, variance);
+                 if (variance) kernels::update_running(instances, channels, momentum, unbiased, out.variance, variance);
                });
 }
 

@@ -204,7 +204,8 @@ Tensor instance_norm(const Tensor& x, const Tensor& running_mean, const Tensor& 
                      const Tensor& bias, bool use_input_stats, double momentum, double eps);
 Tensor group_norm(const Tensor& x, std::int64_t num_groups, const Tensor& weight, const Tensor& bias, double eps);
 
-// ---- layer_norm.cpp: over the last dimensions, of sizes normalized_shape; weight and bias of that shape or undefined -
+// ---- layer_norm.cpp: over the last dimensions, of sizes normalized_shape; weight and bias of that shape or undefined
+// -
 Tensor layer_norm(const Tensor& x, const Dims& normalized_shape, const Tensor& weight, const Tensor& bias, double eps);
 Tensor rms_norm(const Tensor& x, const Dims& normalized_shape, const Tensor& weight, std::optional<double> eps);
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Pooling over one or two spatial dimensions, as many as the window has sizes. Everything lies channels-last; other
 // inputs are converted.
-#include "kernels/pool.h"
+#include "ops/pool.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "core/launch.h"
@@ -55,29 +56,6 @@ struct WindowSizes {
   const Dims &kernel, &stride, &padding, &dilation;
 };
 
-PoolAxis axis_of(const char* op, const Tensor& x, const WindowSizes& sizes, int i, bool ceil_mode) {
-  const int spatial = static_cast<int>(sizes.kernel.size());
-  PoolAxis axis;
-  axis.in = x.size(dim_of(x, spatial, i));
-  axis.kernel = sizes.kernel[static_cast<std::size_t>(i)];
-  axis.stride = sizes.stride.empty() ? axis.kernel : nth(op, "stride", sizes.stride, spatial, i);
-  axis.padding = nth(op, "padding", sizes.padding, spatial, i);
-  axis.dilation = nth(op, "dilation", sizes.dilation, spatial, i);
-  NV_CHECK(axis.kernel >= 1 && axis.stride >= 1 && axis.dilation >= 1, op,
-           "kernel_size, stride and dilation must be at least 1, got ", axis.kernel, ", ", axis.stride, " and ",
-           axis.dilation);
-  constexpr std::int64_t kLargest = std::int64_t{1} << 31;
-  NV_CHECK(axis.kernel < kLargest && axis.stride < kLargest && axis.dilation < kLargest, op,
-           "kernel_size, stride and dilation must be below 2^31");
-  const std::int64_t reach = (axis.kernel - 1) * axis.dilation + 1;
-  NV_CHECK(axis.padding >= 0 && axis.padding <= reach / 2, op, "padding must be from 0 to half of the window (", reach,
-           "), got ", axis.padding);
-  axis.out = output_size(axis, ceil_mode);
-  NV_CHECK(axis.out >= 1, op, "a window of ", reach, " does not fit into the padded input of ",
-           axis.in + 2 * axis.padding);
-  return axis;
-}
-
 Plan plan_of(const Tensor& x, int spatial, const PoolAxis* axes) {
   const bool batched = x.rank() == spatial + 2;
   Plan plan{{batched ? x.size(0) : 1, x.size(batched ? 1 : 0), {}, axes[spatial - 1]},
@@ -85,7 +63,7 @@ Plan plan_of(const Tensor& x, int spatial, const PoolAxis* axes) {
             x.shape()};
   if (spatial == 2) plan.pool.height = axes[0];
   for (int i = 0; i < spatial; ++i) plan.output[dim_of(x, spatial, i)] = axes[i].out;
-  NV_CHECK_INDEX(plan.pool.window_size() <= INT32_MAX, "pool", "windows may have up to 2^31 elements");
+  NV_CHECK(plan.pool.window_size() <= INT32_MAX, "pool", "a window may have up to 2^31 - 1 elements");
   return plan;
 }
 
@@ -93,7 +71,13 @@ Plan plan_windows(const char* op, const Tensor& x, const WindowSizes& sizes, boo
   const int spatial = static_cast<int>(sizes.kernel.size());
   check_input(op, x, spatial);
   PoolAxis axes[2];
-  for (int i = 0; i < spatial; ++i) axes[i] = axis_of(op, x, sizes, i, ceil_mode);
+  for (int i = 0; i < spatial; ++i) {
+    const std::int64_t kernel = sizes.kernel[static_cast<std::size_t>(i)];
+    axes[i] = pool_axis(op, x.size(dim_of(x, spatial, i)), kernel,
+                        sizes.stride.empty() ? kernel : nth(op, "stride", sizes.stride, spatial, i),
+                        nth(op, "padding", sizes.padding, spatial, i), nth(op, "dilation", sizes.dilation, spatial, i),
+                        ceil_mode);
+  }
   return plan_of(x, spatial, axes);
 }
 
@@ -188,6 +172,22 @@ Tensor average_of(const char* op, const Plan& plan, const Tensor& input, const P
 }
 
 }  // namespace
+
+PoolAxis pool_axis(const char* op, std::int64_t in, std::int64_t kernel, std::int64_t stride, std::int64_t padding,
+                   std::int64_t dilation, bool ceil_mode) {
+  NV_CHECK(kernel >= 1 && stride >= 1 && dilation >= 1, op, "kernel_size, stride and dilation must be at least 1, got ",
+           kernel, ", ", stride, " and ", dilation);
+  constexpr std::int64_t kLargest = (std::int64_t{1} << 31) - 1;
+  NV_CHECK(kernel <= kLargest && stride <= kLargest && dilation <= kLargest, op,
+           "kernel_size, stride and dilation must be below 2^31");
+  const std::int64_t reach = (kernel - 1) * dilation + 1;
+  NV_CHECK(padding >= 0 && padding <= reach / 2, op, "padding must be from 0 to half of the window (", reach, "), got ",
+           padding);
+  PoolAxis axis{in, 0, kernel, stride, padding, dilation, false};
+  axis.out = output_size(axis, ceil_mode);
+  NV_CHECK(axis.out >= 1, op, "a window of ", reach, " does not fit into the padded input of ", in + 2 * padding);
+  return axis;
+}
 
 Tensor max_pool(const Tensor& x, const Dims& kernel_size, const Dims& stride, const Dims& padding, const Dims& dilation,
                 bool ceil_mode) {
