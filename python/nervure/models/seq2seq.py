@@ -65,9 +65,9 @@ class Seq2Seq(Generation):
     bidirectional : bool, default True
         Whether the encoder also reads backwards.
     attention : str, optional
-        ``"additive"`` (Bahdanau: the context of the state before is an input of each step), ``"dot"``
-        or ``"general"`` (Luong: the context is joined to the decoder's output). None: the decoder
-        knows the source by its initial state alone.
+        ``"additive"`` (Bahdanau: the context of the state before is an input of each step),
+        ``"dot"`` or ``"general"`` (Luong: the context is joined to the decoder's output). None: the
+        decoder knows the source by its initial state alone.
     dropout : float, default 0.0
         Of embeddings, between stacked layers, and of what enters the output layer.
     bos, eos, padding : int
@@ -104,7 +104,8 @@ class Seq2Seq(Generation):
             raise ValueError(f'[Seq2Seq] cell must be "gru" or "lstm", got {cell!r}')
         if attention not in (None, "additive", "dot", "general"):
             raise ValueError(
-                f'[Seq2Seq] attention must be None, "additive", "dot" or "general", got {attention!r}'
+                '[Seq2Seq] attention must be None, "additive", "dot" or "general", '
+                f"got {attention!r}"
             )
         recurrent: Any = GRU if cell == "gru" else LSTM
         directions = 2 if bidirectional else 1
@@ -166,7 +167,7 @@ class Seq2Seq(Generation):
         source_lengths: Tensor | None = None,
         teacher_forcing: float = 1.0,
     ) -> Tensor:
-        """Logits (B, T, target_size) of the tokens of ``target`` (B, T), each after those before it.
+        """Logits (B, T, target_size) of the tokens of ``target``, each after those before it.
 
         Parameters
         ----------

@@ -203,7 +203,7 @@ class GPT(Module):
     ) -> None:
         super().__init__()
         self.max_length = max_length
-        self.embedding = Embedding(vocab_size, d_model, sparse=False)
+        self.embedding = Embedding(vocab_size, d_model)
         self.positions = LearnedPositions(d_model, max_length)
         self.drop = Dropout(dropout)
         layer = TransformerEncoderLayer(
@@ -262,8 +262,8 @@ class GPT(Module):
 
         if prompt.shape[1] < 1 or prompt.shape[1] + length > self.max_length:
             raise ValueError(
-                f"[GPT] a prompt of 1 or more tokens and its continuation must fit {self.max_length}"
-                f" positions, got {prompt.shape[1]} and {length}"
+                "[GPT] a prompt of 1 or more tokens and its continuation must fit "
+                f"{self.max_length} positions, got {prompt.shape[1]} and {length}"
             )
         training = self.training
         self.eval()

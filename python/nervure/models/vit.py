@@ -108,7 +108,7 @@ class Block(Module):
 
 
 class PatchEmbedding(Module):
-    """Cuts an image into squares and maps each to a vector: a convolution whose stride is its size."""
+    """Cuts an image into squares and maps each to a vector: a convolution."""
 
     def __init__(self, in_channels: int, dim: int, patch_size: int) -> None:
         super().__init__()
@@ -137,8 +137,8 @@ class ViT(Module):
     drop_path : float, default 0.0
         Probability of dropping the last layer's branches; it grows linearly from 0 at the first.
     pool : str, default "cls"
-        ``"cls"``: classify by a learned extra token. ``"mean"``: by the mean of all patches, without
-        such a token.
+        ``"cls"``: classify by a learned extra token. ``"mean"``: by the mean of all patches,
+        without such a token.
 
     Raises
     ------
