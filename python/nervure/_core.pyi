@@ -373,6 +373,33 @@ def softmax(x: _TensorLike, dim: int) -> Tensor: ...
 def log_softmax(x: _TensorLike, dim: int) -> Tensor: ...
 def dropout(x: _TensorLike, p: float = 0.5) -> Tensor: ...
 
+# ---- recurrent layers ----------------------------------------------------------------------------
+
+def rnn(
+    x: _TensorLike,
+    h0: _TensorLike | None,
+    weights: Sequence[_TensorLike | None],
+    lengths: _TensorLike | None = None,
+    nonlinearity: str = "tanh",
+) -> tuple[Tensor, Tensor]: ...
+def gru(
+    x: _TensorLike,
+    h0: _TensorLike | None,
+    weights: Sequence[_TensorLike | None],
+    lengths: _TensorLike | None = None,
+    reset_after: builtins.bool = True,
+) -> tuple[Tensor, Tensor]: ...
+def lstm(
+    x: _TensorLike,
+    h0: _TensorLike | None,
+    c0: _TensorLike | None,
+    weights: Sequence[_TensorLike | None],
+    lengths: _TensorLike | None = None,
+    mask: _TensorLike | None = None,
+    zoneout_h: _TensorLike | None = None,
+    zoneout_c: _TensorLike | None = None,
+) -> tuple[Tensor, Tensor, Tensor]: ...
+
 # ---- losses --------------------------------------------------------------------------------------
 
 def cross_entropy(

@@ -92,6 +92,14 @@ from .optim import (
     sgd_step,
     soft_threshold,
 )
+from .recurrent import (
+    gru,
+    gru_backward,
+    lstm,
+    lstm_backward,
+    rnn,
+    rnn_backward,
+)
 from .reduce import (
     amax,
     amax_backward,
@@ -244,6 +252,8 @@ __all__ = [
     "ge",
     "gelu",
     "gelu_backward",
+    "gru",
+    "gru_backward",
     "gt",
     "hardtanh",
     "hardtanh_backward",
@@ -271,6 +281,8 @@ __all__ = [
     "logical_or",
     "logsumexp",
     "logsumexp_backward",
+    "lstm",
+    "lstm_backward",
     "lt",
     "masked_fill",
     "masked_fill_backward",
@@ -309,6 +321,8 @@ __all__ = [
     "reshape",
     "reshape_backward",
     "rmsprop_step",
+    "rnn",
+    "rnn_backward",
     "row_major",
     "row_major_backward",
     "select",
