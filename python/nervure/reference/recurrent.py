@@ -14,7 +14,7 @@ State = tuple[Array, ...]
 Weights = Sequence[Array | None]
 
 
-class Cell:
+class _Cell:
     """One step of one direction, and the sums of its weights' gradients.
 
     ``step`` maps the input and the states of a step to the output, the new states and what
@@ -61,7 +61,7 @@ def _where(live: Array, a: Array, b: Array | float) -> Array:
 
 
 def _run(
-    cell: Cell, x: Array, state: State, lengths: Array, reverse: bool
+    cell: _Cell, x: Array, state: State, lengths: Array, reverse: bool
 ) -> tuple[Array, State, list[Any]]:
     """One direction: outputs (0 past a row's end), states at the rows' ends, and a record."""
     batch, steps, _ = x.shape
@@ -77,7 +77,7 @@ def _run(
 
 
 def _run_backward(
-    cell: Cell, dy: Array, dstate: State, record: list[Any], width: int
+    cell: _Cell, dy: Array, dstate: State, record: list[Any], width: int
 ) -> tuple[Array, State]:
     dx = np.zeros((*dy.shape[:2], width), dy.dtype)
     for t, live, saved in reversed(record):
@@ -89,7 +89,7 @@ def _run_backward(
 
 
 def _prepare(
-    x: Any, states: Sequence[Any], cells: Sequence[Cell], lengths: Any
+    x: Any, states: Sequence[Any], cells: Sequence[_Cell], lengths: Any
 ) -> tuple[Array, list[State], Array]:
     x = as_float(x)
     given = []
@@ -102,7 +102,9 @@ def _prepare(
     return x, given, np.full(x.shape[0], x.shape[1]) if lengths is None else np.asarray(lengths)
 
 
-def _layer(x: Any, states: Sequence[Any], cells: Sequence[Cell], lengths: Any) -> tuple[Array, ...]:
+def _layer(
+    x: Any, states: Sequence[Any], cells: Sequence[_Cell], lengths: Any
+) -> tuple[Array, ...]:
     x, given, lengths = _prepare(x, states, cells, lengths)
     results = [_run(cell, x, given[d], lengths, d == 1) for d, cell in enumerate(cells)]
     finals = zip(*(state for _, state, _ in results), strict=True)
@@ -110,7 +112,7 @@ def _layer(x: Any, states: Sequence[Any], cells: Sequence[Cell], lengths: Any) -
 
 
 def _layer_backward(
-    dys: Sequence[Array], x: Any, states: Sequence[Any], cells: Sequence[Cell], lengths: Any
+    dys: Sequence[Array], x: Any, states: Sequence[Any], cells: Sequence[_Cell], lengths: Any
 ) -> tuple[Array | None, ...]:
     x, given, lengths = _prepare(x, states, cells, lengths)
     dy, *dfinal = dys
@@ -131,10 +133,10 @@ def _split(weights: Weights, count: int) -> list[Weights]:
     return [weights[i : i + count] for i in range(0, len(weights), count)]
 
 
-# ---- the plain recurrent layer ---------------------------------------------------------------------
+# ---- the plain recurrent layer -------------------------------------------------------------------
 
 
-class RnnCell(Cell):
+class _RnnCell(_Cell):
     """``h' = f(x W_ih^T + b_ih + h W_hh^T + b_hh)``."""
 
     def __init__(self, weights: Weights, nonlinearity: str) -> None:
@@ -160,7 +162,7 @@ def rnn(
     x: Any, h0: Any, weights: Weights, lengths: Any = None, nonlinearity: str = "tanh"
 ) -> tuple[Array, ...]:
     """``h' = f(x W_ih^T + b_ih + h W_hh^T + b_hh)`` for one layer, one or both directions."""
-    return _layer(x, [h0], [RnnCell(w, nonlinearity) for w in _split(weights, 4)], lengths)
+    return _layer(x, [h0], [_RnnCell(w, nonlinearity) for w in _split(weights, 4)], lengths)
 
 
 def rnn_backward(
@@ -172,14 +174,14 @@ def rnn_backward(
     nonlinearity: str = "tanh",
 ) -> tuple[Array | None, ...]:
     """The gradients of x, h0 and each weight."""
-    cells = [RnnCell(w, nonlinearity) for w in _split(weights, 4)]
+    cells = [_RnnCell(w, nonlinearity) for w in _split(weights, 4)]
     return *_layer_backward(dys, x, [h0], cells, lengths), None
 
 
-# ---- GRU -------------------------------------------------------------------------------------------
+# ---- GRU -----------------------------------------------------------------------------------------
 
 
-class GruCell(Cell):
+class _GruCell(_Cell):
     """Reset and update gates r, z and the candidate n: ``h' = (1 - z) n + z h``."""
 
     def __init__(self, weights: Weights, reset_after: bool) -> None:
@@ -231,7 +233,7 @@ def gru(
     ``n = tanh(W_in x + b_in + r (W_hn h + b_hn))`` with ``reset_after``, else
     ``n = tanh(W_in x + b_in + W_hn (r h) + b_hn)``.
     """
-    return _layer(x, [h0], [GruCell(w, reset_after) for w in _split(weights, 4)], lengths)
+    return _layer(x, [h0], [_GruCell(w, reset_after) for w in _split(weights, 4)], lengths)
 
 
 def gru_backward(
@@ -243,14 +245,14 @@ def gru_backward(
     reset_after: bool = True,
 ) -> tuple[Array | None, ...]:
     """The gradients of x, h0 and each weight."""
-    cells = [GruCell(w, reset_after) for w in _split(weights, 4)]
+    cells = [_GruCell(w, reset_after) for w in _split(weights, 4)]
     return *_layer_backward(dys, x, [h0], cells, lengths), None
 
 
-# ---- LSTM ------------------------------------------------------------------------------------------
+# ---- LSTM ----------------------------------------------------------------------------------------
 
 
-class LstmCell(Cell):
+class _LstmCell(_Cell):
     """``c' = f c + i g``, ``h' = o tanh(c')``, with what one may add to it."""
 
     def __init__(
@@ -311,12 +313,12 @@ class LstmCell(Cell):
         return dx, (dh_old, dc_old)
 
 
-def _lstm_cells(weights: Weights, mask: Any, zoneout_h: Any, zoneout_c: Any) -> list[LstmCell]:
+def _lstm_cells(weights: Weights, mask: Any, zoneout_h: Any, zoneout_c: Any) -> list[_LstmCell]:
     def of(d: int, values: Any) -> Any:
         return values if values is None or np.size(values) == 1 else values[d]
 
     return [
-        LstmCell(w, None if mask is None else mask[d], of(d, zoneout_h), of(d, zoneout_c))
+        _LstmCell(w, None if mask is None else mask[d], of(d, zoneout_h), of(d, zoneout_c))
         for d, w in enumerate(_split(weights, 6))
     ]
 

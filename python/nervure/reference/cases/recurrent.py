@@ -105,7 +105,7 @@ def _case(layer: Layer, label: str = "", extras: tuple[Draw | None, ...] = (), *
     lstm = layer.kind == "lstm"
     rest = (*extras, *[None] * (3 - len(extras))) if lstm else ()
     sizes = (layer.batch, layer.steps, layer.inputs, layer.hidden)
-    known = extras or layer.peephole or layer.lengths and min(layer.lengths) == 0
+    known = extras or layer.peephole or (layer.lengths and min(layer.lengths) == 0)
     torch = None if known or 0 in sizes or "reset_after" in more.get("kwargs", {}) else _by_torch
     return Case(
         name_of(layer.kind, sizes, *([label] if label else [])),
