@@ -134,6 +134,7 @@ from .pool import (
     max_pool_backward,
     max_pool_with_indices,
     max_pool_with_indices_backward,
+)
 from .recurrent import (
     gru,
     gru_backward,
