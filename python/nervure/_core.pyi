@@ -406,6 +406,25 @@ def set_conv_accuracy(accuracy: str) -> None: ...
 def get_conv_accuracy() -> str: ...
 def softmax(x: _TensorLike, dim: int) -> Tensor: ...
 def log_softmax(x: _TensorLike, dim: int) -> Tensor: ...
+def scaled_dot_product_attention(
+    query: _TensorLike,
+    key: _TensorLike,
+    value: _TensorLike,
+    attn_mask: _TensorLike | None = None,
+    lengths: _TensorLike | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+) -> Tensor: ...
+def self_attention(
+    packed: _TensorLike,
+    attn_mask: _TensorLike | None = None,
+    lengths: _TensorLike | None = None,
+    heads: int = 1,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+) -> Tensor: ...
 def dropout(x: _TensorLike, p: float = 0.5) -> Tensor: ...
 
 # ---- losses --------------------------------------------------------------------------------------
