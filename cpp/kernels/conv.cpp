@@ -2,6 +2,7 @@
 // Which algorithm computes a convolution. All choices are made here, by shape.
 #include "kernels/conv.h"
 
+#include "kernels/conv_depthwise.h"
 #include "kernels/conv_direct.h"
 #include "kernels/conv_im2col.h"
 #include "kernels/gemm.h"
@@ -10,9 +11,10 @@ namespace nervure::kernels::NV_ISA {
 namespace {
 
 enum class Path {
-  product,  // a 1x1 convolution is a product of matrices
-  im2col,   // patches copied into a matrix
-  direct,   // pixels read in place
+  product,    // a 1x1 convolution is a product of matrices
+  depthwise,  // every channel by itself
+  direct,     // pixels read in place
+  im2col,     // patches copied into a matrix
 };
 
 /// Every pixel of y is a product of one pixel of x.
@@ -21,10 +23,14 @@ bool is_product(const Conv& v) {
          v.P == v.H && v.Q == v.W;
 }
 
+bool is_depthwise(const Conv& v) { return v.groups > 1 && v.groups == v.C && v.groups == v.K; }
+
 Path choose(const Conv& v, ConvOptions options) {
-  if (is_product(v) && (options.algorithm == ConvAlgorithm::automatic || options.algorithm == ConvAlgorithm::winograd))
-    return Path::product;
-  return options.algorithm == ConvAlgorithm::im2col ? Path::im2col : Path::direct;
+  if (options.algorithm == ConvAlgorithm::im2col) return Path::im2col;
+  if (is_depthwise(v)) return Path::depthwise;
+  if (options.algorithm == ConvAlgorithm::direct) return Path::direct;
+  if (is_product(v)) return Path::product;
+  return Path::direct;
 }
 
 // ---- 1x1: x is (pixels, C), w is (C / groups, K), y is (pixels, K) ------------------------------------------------
@@ -69,6 +75,8 @@ void conv_forward(const Conv& conv, ConvOptions options, const float* x, const f
       return product_forward(conv, x, w, bias, activation, y);
     case Path::im2col:
       return im2col_forward(conv, x, w, bias, activation, y);
+    case Path::depthwise:
+      return depthwise_forward(conv, x, w, bias, activation, y);
     case Path::direct:
       return direct_forward(conv, x, w, bias, activation, y);
   }
@@ -81,6 +89,8 @@ void conv_backward_data(const Conv& conv, ConvOptions options, const float* dy, 
       return product_backward_data(conv, dy, w, bias, activation, dx);
     case Path::im2col:
       return im2col_backward_data(conv, dy, w, bias, activation, dx);
+    case Path::depthwise:
+      return depthwise_backward_data(conv, dy, w, bias, activation, dx);
     case Path::direct:
       return direct_backward_data(conv, dy, w, bias, activation, dx);
   }
@@ -92,6 +102,8 @@ void conv_backward_weight(const Conv& conv, ConvOptions options, const float* x,
       return product_backward_weight(conv, x, dy, dw);
     case Path::im2col:
       return im2col_backward_weight(conv, x, dy, dw);
+    case Path::depthwise:
+      return depthwise_backward_weight(conv, x, dy, dw);
     case Path::direct:
       return direct_backward_weight(conv, x, dy, dw);
   }

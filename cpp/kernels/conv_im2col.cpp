@@ -34,33 +34,44 @@ void add_floats(const float* from, float* to, std::int64_t n) {
   });
 }
 
-/// body(offset of the pixel in the image or -1, place in the columns) for all taps of output row p of an image.
+/// body(place in the image, place in the columns, floats) for the runs of floats that lie inside the image under
+/// output row p, and with place -1 for those outside. Taps of a row are one run where they are neighbours.
 template <class Body>
 NV_INLINE void over_patches(const Conv& v, std::int64_t p, std::int64_t channels, const Body& body) {
+  const bool neighbours = v.dilation_w == 1 && channels == v.C;
+  const std::int64_t row = v.S * channels;
   std::int64_t at = 0;
   for (std::int64_t q = 0; q < v.Q; ++q)
-    for (std::int64_t r = 0; r < v.R; ++r) {
-      const std::int64_t h = p * v.stride_h - v.pad_top + r * v.dilation_h;
-      const bool inside = h >= 0 && h < v.H;
-      for (std::int64_t s = 0; s < v.S; ++s, at += channels) {
-        const std::int64_t i = q * v.stride_w - v.pad_left + s * v.dilation_w;
-        body(inside && i >= 0 && i < v.W ? (h * v.W + i) * v.C : -1, at);
+    for (std::int64_t r = 0; r < v.R; ++r, at += row) {
+      const std::int64_t h = p * v.stride_h - v.pad_top + r * v.dilation_h, left = q * v.stride_w - v.pad_left;
+      if (h < 0 || h >= v.H) {
+        body(-1, at, row);
+      } else if (neighbours) {
+        const std::int64_t begin = smaller(larger(-left, 0), v.S), end = larger(smaller(v.W - left, v.S), begin);
+        if (begin > 0) body(-1, at, begin * channels);
+        if (end > begin) body((h * v.W + left + begin) * v.C, at + begin * channels, (end - begin) * channels);
+        if (end < v.S) body(-1, at + end * channels, (v.S - end) * channels);
+      } else {
+        for (std::int64_t s = 0; s < v.S; ++s) {
+          const std::int64_t i = left + s * v.dilation_w;
+          body(i >= 0 && i < v.W ? (h * v.W + i) * v.C : -1, at + s * channels, channels);
+        }
       }
     }
 }
 
 void copy_patches(const Conv& v, const float* image, std::int64_t p, Channels c, float* columns) {
-  over_patches(v, p, c.count, [&](std::int64_t from, std::int64_t at) NV_INLINE_LAMBDA {
+  over_patches(v, p, c.count, [&](std::int64_t from, std::int64_t at, std::int64_t n) NV_INLINE_LAMBDA {
     if (from >= 0)
-      copy_floats(image + from + c.first, columns + at, c.count);
+      copy_floats(image + from + c.first, columns + at, n);
     else
-      clear_floats(columns + at, c.count);
+      clear_floats(columns + at, n);
   });
 }
 
 void add_patches(const Conv& v, const float* columns, std::int64_t p, Channels c, float* image) {
-  over_patches(v, p, c.count, [&](std::int64_t to, std::int64_t at) NV_INLINE_LAMBDA {
-    if (to >= 0) add_floats(columns + at, image + to + c.first, c.count);
+  over_patches(v, p, c.count, [&](std::int64_t to, std::int64_t at, std::int64_t n) NV_INLINE_LAMBDA {
+    if (to >= 0) add_floats(columns + at, image + to + c.first, n);
   });
 }
 
