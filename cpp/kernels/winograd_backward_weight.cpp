@@ -91,11 +91,8 @@ class WeightGradient {
 
   /// sum[point][c][k] over one part of the tiles.
   void add_tiles(std::int64_t block, std::int64_t part, const float* zeros, float* sum) const {
-    // An odd number of lines between rows: columns of a matrix then spread over all sets of the cache.
-    const std::int64_t v_stride = round_up(cut_.c_size, 2 * kLine) + kLine;
-    const std::int64_t z_stride = round_up(cut_.k_size, 2 * kLine) + kLine;
-    const core::Scratch<float> v(static_cast<std::size_t>(kPoints * kTiles * v_stride));
-    const core::Scratch<float> z(static_cast<std::size_t>(kPoints * kTiles * z_stride));
+    const Packing v_packing(cut_.c_size), z_packing(cut_.k_size);
+    const core::Scratch<float> v(v_packing.floats()), z(z_packing.floats());
     const Pixels in{shape_.height, shape_.width, shape_.channels};
     const Pixels out{shape_.out_height, shape_.out_width, shape_.out_channels};
     const Range c = channels(block), k = out_channels(block);
@@ -104,18 +101,31 @@ class WeightGradient {
     for (std::int64_t begin = first; begin < end; begin += step) {
       const std::int64_t stop = smaller(begin + step, end);
       grid_.walk(begin, stop, shape_.pad_top, shape_.pad_left, [&](std::int64_t t, const Corner& corner) {
-        spread_tile<typename P::Input>(x_, corner, in, zeros, c.begin, c.end,
-                                       {v.get() + t * v_stride, kTiles * v_stride});
+        spread_tile<typename P::Input>(x_, corner, in, zeros, c.begin, c.end, v_packing.tile(v.get(), t));
       });
       grid_.walk(begin, stop, 0, 0, [&](std::int64_t t, const Corner& corner) {
-        spread_tile<typename P::OutputAdjoint>(dy_, corner, out, zeros, k.begin, k.end,
-                                               {z.get() + t * z_stride, kTiles * z_stride});
+        spread_tile<typename P::OutputAdjoint>(dy_, corner, out, zeros, k.begin, k.end, z_packing.tile(z.get(), t));
       });
-      for (std::int64_t p = 0; p < kPoints; ++p)
-        multiply(v.get() + p * kTiles * v_stride, v_stride, z.get() + p * kTiles * z_stride, z_stride, c.size(),
-                 stop - begin, begin > first, sum + p * point_floats());
+      for (std::int64_t i = 0; i < P::kSide; ++i)
+        for (std::int64_t j = 0; j < P::kSide; ++j)
+          multiply(v.get() + v_packing.point(i, j), v_packing.tile_stride, z.get() + z_packing.point(i, j),
+                   z_packing.tile_stride, c.size(), stop - begin, begin > first,
+                   sum + (i * P::kSide + j) * point_floats());
     }
   }
+
+  /// Transformed tiles as [row of points][tile][point of the row][channel]: not all points apart, for their stores
+  /// would miss the translation cache, and not all together, for the loads of the product would.
+  struct Packing {
+    explicit Packing(std::int64_t channels) : width(channels) {
+      tile_stride = round_up(P::kSide * channels, 2 * kLine) + kLine;  // an odd number of lines: all sets of the cache
+    }
+    std::size_t floats() const { return static_cast<std::size_t>(P::kSide * kTiles * tile_stride); }
+    std::int64_t point(std::int64_t i, std::int64_t j) const { return i * kTiles * tile_stride + j * width; }
+    Spread tile(float* base, std::int64_t t) const { return {base + t * tile_stride, kTiles * tile_stride, width}; }
+
+    std::int64_t width, tile_stride;
+  };
 
   /// sum (+)= Vᵀ Z.
   void multiply(const float* v, std::int64_t v_stride, const float* z, std::int64_t z_stride, std::int64_t rows,
