@@ -23,15 +23,13 @@ struct Run {
   float* y;
 };
 
-#ifndef NV_TILES
-#define NV_TILES 48
-#endif
-/// Tiles in one task. Their transforms stay in the second-level cache.
-std::int64_t tiles_per_task(std::int64_t tiles) {
-  constexpr std::int64_t kMost = NV_TILES;
-  const std::int64_t tasks = ceil_div(tiles, kMost);
-  const std::int64_t even = tiles <= kMost / 2 ? 1 : round_up(tasks, tiles < 4 * kMost ? 2 : 4);
-  return ceil_div(tiles, even);
+/// Tiles in one task. Their transforms should stay in the second-level cache, and every task reads all weights.
+std::int64_t tiles_per_task(const Run& run, std::int64_t tiles) {
+  constexpr std::int64_t kLeast = 32, kMost = 64, kChannels = 3072;
+  const std::int64_t wanted = kChannels / (run.in.channels + smaller(run.out.channels, kTileVectors * kLanes));
+  const std::int64_t size = larger(kLeast, smaller(wanted, kMost)), tasks = ceil_div(tiles, size);
+  if (tasks == 1 && tiles <= kLeast / 2) return tiles;
+  return ceil_div(tiles, round_up(tasks, tasks < 4 ? 2 : 4));  // of equal length, for 2 and 4 threads
 }
 
 /// C[rows, vectors * kLanes] = A B, both in cache.
@@ -128,7 +126,7 @@ void run_tiles(const Run& run) {
   const core::Scratch<float> zeros(static_cast<std::size_t>(run.in.channels));
   std::memset(zeros.get(), 0, static_cast<std::size_t>(run.in.channels) * sizeof(float));
   const float* const zero_pixel = zeros.get();
-  core::parallel_for(grid.count(), tiles_per_task(grid.count()),
+  core::parallel_for(grid.count(), tiles_per_task(run, grid.count()),
                      [&](std::int64_t begin, std::int64_t end) { TileTask<P>(run, grid, begin, end, zero_pixel)(); });
 }
 
