@@ -16,7 +16,9 @@ from . import (
     index,
     loss,
     matmul,
+    norm,
     optim,
+    pool,
     reduce,
     shape,
     softmax,
@@ -37,6 +39,8 @@ FAMILIES = (
     softmax,
     loss,
     conv,
+    pool,
+    norm,
     attention,
 )
 
