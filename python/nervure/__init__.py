@@ -56,6 +56,7 @@ from nervure._grad_mode import is_grad_enabled, no_grad
 if TYPE_CHECKING:
     from nervure import kernels as kernels
     from nervure import metrics as metrics
+    from nervure import models as models
     from nervure import nn as nn
     from nervure import optim as optim
     from nervure import plot as plot
@@ -84,7 +85,9 @@ _LAZY = {
     "load_metadata": "nervure.serialize",
     "save": "nervure.serialize",
 }
-_SUBMODULES = frozenset({"kernels", "metrics", "nn", "optim", "plot", "reference", "serialize"})
+_SUBMODULES = frozenset(
+    {"kernels", "metrics", "models", "nn", "optim", "plot", "reference", "serialize"}
+)
 
 
 def __getattr__(name: str) -> _Any:
@@ -129,6 +132,7 @@ __all__ = [
     "memory_stats",
     "metrics",
     "minimum",
+    "models",
     "nn",
     "no_grad",
     "ones",
