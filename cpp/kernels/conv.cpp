@@ -2,6 +2,7 @@
 // Which algorithm computes a convolution. All choices are made here, by shape.
 #include "kernels/conv.h"
 
+#include "kernels/conv_direct.h"
 #include "kernels/conv_im2col.h"
 #include "kernels/gemm.h"
 
@@ -11,6 +12,7 @@ namespace {
 enum class Path {
   product,  // a 1x1 convolution is a product of matrices
   im2col,   // patches copied into a matrix
+  direct,   // pixels read in place
 };
 
 /// Every pixel of y is a product of one pixel of x.
@@ -22,7 +24,7 @@ bool is_product(const Conv& v) {
 Path choose(const Conv& v, ConvOptions options) {
   if (is_product(v) && (options.algorithm == ConvAlgorithm::automatic || options.algorithm == ConvAlgorithm::winograd))
     return Path::product;
-  return Path::im2col;
+  return options.algorithm == ConvAlgorithm::im2col ? Path::im2col : Path::direct;
 }
 
 // ---- 1x1: x is (pixels, C), w is (C / groups, K), y is (pixels, K) ------------------------------------------------
@@ -67,6 +69,8 @@ void conv_forward(const Conv& conv, ConvOptions options, const float* x, const f
       return product_forward(conv, x, w, bias, activation, y);
     case Path::im2col:
       return im2col_forward(conv, x, w, bias, activation, y);
+    case Path::direct:
+      return direct_forward(conv, x, w, bias, activation, y);
   }
 }
 
@@ -77,6 +81,8 @@ void conv_backward_data(const Conv& conv, ConvOptions options, const float* dy, 
       return product_backward_data(conv, dy, w, bias, activation, dx);
     case Path::im2col:
       return im2col_backward_data(conv, dy, w, bias, activation, dx);
+    case Path::direct:
+      return direct_backward_data(conv, dy, w, bias, activation, dx);
   }
 }
 
@@ -86,6 +92,8 @@ void conv_backward_weight(const Conv& conv, ConvOptions options, const float* x,
       return product_backward_weight(conv, x, dy, dw);
     case Path::im2col:
       return im2col_backward_weight(conv, x, dy, dw);
+    case Path::direct:
+      return direct_backward_weight(conv, x, dy, dw);
   }
 }
 

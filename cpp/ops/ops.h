@@ -209,6 +209,20 @@ Tensor group_norm(const Tensor& x, std::int64_t num_groups, const Tensor& weight
 Tensor layer_norm(const Tensor& x, const Dims& normalized_shape, const Tensor& weight, const Tensor& bias, double eps);
 Tensor rms_norm(const Tensor& x, const Dims& normalized_shape, const Tensor& weight, std::optional<double> eps);
 
+// ---- attention.cpp ----------------------------------------------------------------------------------------------
+/// softmax(scale query key^T + attn_mask) value; query (..., T, D), key (..., S, D), value (..., S, Dv), result
+/// (..., T, Dv). A query that sees no key gives zeros. The last of the leading dimensions, if there are two or more, is
+/// the heads.
+/// attn_mask: boolean (true: take part) or float32 (added), broadcast to (..., T, S), or undefined; lengths: (B) int64,
+/// the keys of each row of the batch that count, or undefined; is_causal: query i sees keys 0 .. i; scale: 1 / sqrt(D)
+/// by default.
+Tensor scaled_dot_product_attention(const Tensor& query, const Tensor& key, const Tensor& value,
+                                    const Tensor& attn_mask, const Tensor& lengths, double dropout_p, bool is_causal,
+                                    std::optional<double> scale);
+/// The same of queries, keys and values that lie side by side: packed (B, T, 3 E), result (B, T, E).
+Tensor self_attention(const Tensor& packed, const Tensor& attn_mask, const Tensor& lengths, std::int64_t heads,
+                      double dropout_p, bool is_causal, std::optional<double> scale);
+
 // ---- optim.cpp: one call updates the whole list. Parameters whose gradient is undefined are left alone. ------------
 // State lists (momentum buffers ...) have one row-major-in-the-parameter's-order tensor per parameter.
 // lr is the step's learning rate; step counts are 1 for the first update; l1 soft-thresholds by lr * l1 afterwards.

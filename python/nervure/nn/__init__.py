@@ -15,6 +15,8 @@ from nervure.nn.activation import (
     Softplus,
     Tanh,
 )
+from nervure.nn.alignment import AdditiveAttention, DotAttention
+from nervure.nn.attention import KeyValueCache, MultiheadAttention
 from nervure.nn.container import Flatten, Identity, ModuleDict, ModuleList, Sequential, Unflatten
 from nervure.nn.conv import Conv1d, Conv2d, ConvTranspose2d
 from nervure.nn.dropout import Dropout, Dropout2d
@@ -59,6 +61,7 @@ __all__ = [
     "AdaptiveAvgPool2d",
     "AdaptiveMaxPool1d",
     "AdaptiveMaxPool2d",
+    "AdditiveAttention",
     "AvgPool1d",
     "AvgPool2d",
     "BCELoss",
@@ -69,6 +72,7 @@ __all__ = [
     "Conv2d",
     "ConvTranspose2d",
     "CrossEntropyLoss",
+    "DotAttention",
     "Dropout",
     "Dropout2d",
     "Flatten",
@@ -79,6 +83,7 @@ __all__ = [
     "InstanceNorm1d",
     "InstanceNorm2d",
     "KLDivLoss",
+    "KeyValueCache",
     "L1Loss",
     "LayerNorm",
     "LeakyReLU",
@@ -90,6 +95,7 @@ __all__ = [
     "Module",
     "ModuleDict",
     "ModuleList",
+    "MultiheadAttention",
     "NLLLoss",
     "Parameter",
     "RMSNorm",

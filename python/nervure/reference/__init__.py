@@ -9,6 +9,12 @@ stay float64 throughout, so that finite differences can prove the backward formu
 the tests, and then these functions prove the kernels.
 """
 
+from .attention import (
+    scaled_dot_product_attention,
+    scaled_dot_product_attention_backward,
+    self_attention,
+    self_attention_backward,
+)
 from .binary import (
     add,
     add_backward,
@@ -379,8 +385,12 @@ __all__ = [
     "row_major",
     "row_major_backward",
     "running_statistics",
+    "scaled_dot_product_attention",
+    "scaled_dot_product_attention_backward",
     "select",
     "select_backward",
+    "self_attention",
+    "self_attention_backward",
     "sgd_step",
     "sigmoid",
     "sigmoid_backward",

@@ -18,6 +18,7 @@ from .activation import (
     softplus,
     tanh,
 )
+from .attention import attention_weights, scaled_dot_product_attention
 from .conv import conv1d, conv2d, conv_transpose2d
 from .layer import dropout, dropout2d, linear, normalize, one_hot
 from .loss import (
@@ -54,6 +55,7 @@ __all__ = [
     "adaptive_avg_pool2d",
     "adaptive_max_pool1d",
     "adaptive_max_pool2d",
+    "attention_weights",
     "avg_pool1d",
     "avg_pool2d",
     "batch_norm",
@@ -85,6 +87,7 @@ __all__ = [
     "one_hot",
     "relu",
     "rms_norm",
+    "scaled_dot_product_attention",
     "sigmoid",
     "silu",
     "smooth_l1_loss",
