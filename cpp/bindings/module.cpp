@@ -63,5 +63,6 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   bindings::bind_update_list(m);
   bindings::bind_function(m);
   bindings::bind_kernels(m);
+  bindings::bind_recurrent_kernels(m);
   bindings::bind_bench(m);
 }

@@ -20,6 +20,18 @@ from .activation import (
 )
 from .optim import adam_step, rmsprop_step, sgd_step
 from .product import gemm
+from .recurrent import (
+    gru_backward,
+    gru_cell_backward,
+    gru_cell_forward,
+    gru_forward,
+    lstm_backward,
+    lstm_cell_backward,
+    lstm_cell_forward,
+    lstm_forward,
+    rnn_backward,
+    rnn_forward,
+)
 
 __all__ = [
     "activation_backward",
@@ -27,9 +39,19 @@ __all__ = [
     "adam_step",
     "cross_entropy_forward",
     "gemm",
+    "gru_backward",
+    "gru_cell_backward",
+    "gru_cell_forward",
+    "gru_forward",
     "log_softmax_backward",
     "log_softmax_forward",
+    "lstm_backward",
+    "lstm_cell_backward",
+    "lstm_cell_forward",
+    "lstm_forward",
     "rmsprop_step",
+    "rnn_backward",
+    "rnn_forward",
     "sgd_step",
     "softmax_backward",
     "softmax_forward",
