@@ -53,15 +53,16 @@ class SharedObject {
   std::shared_ptr<py::object> object_;
 };
 
-void bind_runtime(py::module_& m);            // runtime.cpp: threads, instruction sets, memory, random state
-void bind_tensor(py::module_& m);             // tensor.cpp
-void bind_ops(py::module_& m);                // ops.cpp
-void bind_update_list(py::module_& m);        // optim.cpp
-void bind_recurrent(py::module_& m);          // recurrent.cpp
-void bind_recurrent_kernels(py::module_& m);  // recurrent_kernels.cpp: into the module of bind_kernels()
-void bind_function(py::module_& m);           // function.cpp
-void bind_bench(py::module_& m);              // bench.cpp: the roofline
-void bind_kernels(py::module_& m);            // kernels.cpp: the bare kernels on NumPy arrays
+void bind_runtime(py::module_& m);      // runtime.cpp: threads, instruction sets, memory, random state
+void bind_tensor(py::module_& m);       // tensor.cpp
+void bind_ops(py::module_& m);          // ops.cpp
+void bind_conv(py::module_& m);         // conv.cpp: convolutions, also on NumPy arrays
+void bind_attention(py::module_& m);    // attention.cpp
+void bind_recurrent(py::module_& m);    // recurrent.cpp: also on NumPy arrays
+void bind_update_list(py::module_& m);  // optim.cpp
+void bind_function(py::module_& m);     // function.cpp
+void bind_bench(py::module_& m);        // bench.cpp: the roofline
+void bind_kernels(py::module_& m);      // kernels.cpp: the bare kernels on NumPy arrays
 
 }  // namespace nervure::bindings
 

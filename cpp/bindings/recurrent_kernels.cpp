@@ -198,6 +198,8 @@ void backward(const std::string& name, bool option, const py::array& dy, const A
 
 }  // namespace
 
+void bind_recurrent_kernels(py::module_& m);
+
 void bind_recurrent_kernels(py::module_& parent) {
   auto m = py::reinterpret_borrow<py::module_>(parent.attr("kernels"));
   m.def("gate_stride", &kernels::gate_stride, py::arg("columns"));

@@ -15,7 +15,10 @@ from nervure.nn.activation import (
     Softplus,
     Tanh,
 )
+from nervure.nn.alignment import AdditiveAttention, DotAttention
+from nervure.nn.attention import KeyValueCache, MultiheadAttention
 from nervure.nn.container import Flatten, Identity, ModuleDict, ModuleList, Sequential, Unflatten
+from nervure.nn.conv import Conv1d, Conv2d, ConvTranspose2d
 from nervure.nn.dropout import Dropout
 from nervure.nn.linear import Linear
 from nervure.nn.loss import (
@@ -40,9 +43,14 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "AdditiveAttention",
     "BCELoss",
     "BCEWithLogitsLoss",
+    "Conv1d",
+    "Conv2d",
+    "ConvTranspose2d",
     "CrossEntropyLoss",
+    "DotAttention",
     "Dropout",
     "Flatten",
     "GRUCell",
@@ -50,6 +58,7 @@ __all__ = [
     "HuberLoss",
     "Identity",
     "KLDivLoss",
+    "KeyValueCache",
     "L1Loss",
     "LSTMCell",
     "LeakyReLU",
@@ -59,6 +68,7 @@ __all__ = [
     "Module",
     "ModuleDict",
     "ModuleList",
+    "MultiheadAttention",
     "NLLLoss",
     "Parameter",
     "RNNCell",
