@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -116,7 +117,7 @@ class ArrayDataset(Dataset):
         if lengths is not None:
             self._named["x"] = _with_lengths(self._named["x"], lengths)
         self._columns = [
-            map_structure(lambda values, t=name == "y": Column(values, target=t), structure)
+            map_structure(functools.partial(Column, target=name == "y"), structure)
             for name, structure in self._named.items()
         ]
         names, counts = [], []

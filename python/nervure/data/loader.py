@@ -124,6 +124,31 @@ class DataLoader:
         self._batch = state_dict["batch"]
         self._goes_on = self._epoch >= 0
 
+    def samples(self, back: int = 0) -> Indices:
+        """Numbers in the data set of the samples of the batch given out last, or ``back`` before.
+
+        Raises
+        ------
+        IndexError
+            If there was no such batch in this epoch.
+        """
+        number = self._batch - 1 - back
+        if number < 0 or self.seed is None:
+            raise IndexError("[DataLoader] no such batch has been given out in this epoch")
+        rng = generator_of(self.seed, self._epoch, 0)
+        if self.batch_sampler is not None:
+            return self._sampled_batches(rng)[number]
+        order = self._order(rng)
+        assert self.batch_size is not None
+        first = number * self.batch_size
+        if order is None:
+            return np.arange(first, min(first + self.batch_size, len(self.dataset)))
+        return order[first : first + self.batch_size]
+
+    def end_epoch(self) -> None:
+        """Leave the epoch under way: the next iteration begins a new one."""
+        self._goes_on = False
+
     # ---- batches ---------------------------------------------------------------------------------
 
     def _counted(self, epoch: int, first: int) -> Iterator[tuple[Any, ...]]:
