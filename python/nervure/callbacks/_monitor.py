@@ -9,8 +9,10 @@ from typing import Any
 from nervure.callbacks.base import Callback, Logs
 
 # Names of values of which more is better; of all others less is.
-_MORE_IS_BETTER = ("acc", "auc", "average_precision", "exact_match", "f1", "fbeta", "precision")
-_MORE_IS_BETTER += ("r2", "recall", "topk")
+_MORE_IS_BETTER = (
+    *("acc", "auc", "average_precision", "exact_match", "f1", "fbeta", "pr_auc", "precision"),
+    *("r2", "recall", "roc_auc", "topk"),
+)
 
 
 class Monitor(Callback):

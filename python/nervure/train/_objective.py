@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -147,7 +148,7 @@ def _without_reduction(loss: Any) -> Callable[[Tensor, Tensor], Tensor]:
     except (TypeError, ValueError):
         names = {}  # type: ignore[assignment]
     if "reduction" in names:
-        return lambda output, y: loss(output, y, reduction="none")  # type: ignore[no-any-return]
+        return functools.partial(loss, reduction="none")
     raise ValueError(
         "[Trainer] sample_weight and class_weight need the loss of each sample: give a loss of "
         "nervure.nn, or a function that takes reduction='none'"
@@ -196,7 +197,7 @@ class ClassWeights:
 def class_numbers(y: NDArray[Any]) -> NDArray[np.int64]:
     """Class of each target: of numbers, of ``(N, 1)`` columns, or of rows of probabilities."""
     if y.dtype.kind == "f" and y.ndim > 1 and y.shape[-1] > 1:
-        return y.argmax(axis=-1)
+        return np.asarray(y.argmax(axis=-1), np.int64)
     if y.ndim > 1 and y.shape[-1] == 1:
         y = y[..., 0]
     numbers = y.astype(np.int64)

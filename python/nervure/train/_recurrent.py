@@ -35,18 +35,26 @@ def stretches(batch: Batch, length: int, ignore_index: int | None) -> Iterator[S
     lengths = batch.x.lengths if isinstance(batch.x, Padded) else None
     if lengths is not None and batch.size:
         steps = min(steps, max(int(lengths.numpy().max()), 1))
-    counts = [
-        _targets(map_structure(lambda t, s=s: _cut(t, s, length), batch.y), ignore_index)
-        for s in range(0, steps, length)
-    ]
+    parts = [_stretch(batch, start, length) for start in range(0, steps, length)]
+    counts = [_targets(part.y, ignore_index) for part in parts]
     total = sum(counts)
-    for start, count in zip(range(0, steps, length), counts, strict=True):
-        x = _inputs(batch.x, start, length)
-        y = map_structure(lambda t, s=start: _cut(t, s, length), batch.y)
-        weight = batch.weight
-        if weight is not None and weight.ndim > 1:
-            weight = _cut(weight, start, length)
-        yield Stretch(Batch(x, y, weight, batch.size), count / total if total else 1.0)
+    for part, count in zip(parts, counts, strict=True):
+        yield Stretch(part, count / total if total else 1.0)
+
+
+def _stretch(batch: Batch, start: int, length: int) -> Batch:
+    def cut(t: Tensor) -> Tensor:
+        return _core.slice(t, 1, start, min(start + length, int(t.shape[1])))
+
+    if isinstance(batch.x, Padded):
+        left = (batch.x.lengths.numpy() - start).clip(0, length)
+        x: Any = Padded(cut(batch.x.values), _core.tensor(left))
+    else:
+        x = map_structure(cut, batch.x)
+    weight = batch.weight
+    if weight is not None and weight.ndim > 1:
+        weight = cut(weight)
+    return Batch(x, map_structure(cut, batch.y), weight, batch.size)
 
 
 def detached(state: Any) -> Any:
@@ -64,17 +72,6 @@ def _steps(batch: Batch) -> int:
             "[Trainer] tbptt needs inputs (B, T, ...) and targets (B, T, ...) with the same T"
         )
     return sizes.pop()
-
-
-def _cut(t: Tensor, start: int, length: int) -> Tensor:
-    return _core.slice(t, 1, start, min(start + length, int(t.shape[1])))
-
-
-def _inputs(x: Any, start: int, length: int) -> Any:
-    if isinstance(x, Padded):
-        left = (x.lengths.numpy() - start).clip(0, length)
-        return Padded(_cut(x.values, start, length), _core.tensor(left))
-    return map_structure(lambda t: _cut(t, start, length), x)
 
 
 def _targets(y: Any, ignore_index: int | None) -> int:

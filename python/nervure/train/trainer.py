@@ -66,19 +66,19 @@ class Trainer:
     l1, l2 : float or dict, optional
         Adds ``l1 * sum |w|`` and ``l2 * sum w^2`` to the loss, as Keras's regularizers do. A number
         means all weights of two and more dimensions, so neither biases nor norms. A dict gives it
-        by dotted name: of a module (its weights), or of one parameter. To make weights exactly zero,
-        use the optimiser's ``l1`` instead.
+        by dotted name: of a module (its weights), or of one parameter. The optimiser's own ``l1``
+        is another thing: it makes weights exactly zero.
     ema_decay : float, optional
         Keeps an exponential moving average of the weights with this decay. Validation, ``evaluate``
         and ``predict`` use it; ``average.copy_to_model()`` makes it the model's own.
     tbptt : int, optional
-        Truncated backpropagation through time: sequences ``(B, T, ...)`` with targets for every step
-        are cut into stretches of so many steps, with an update after each; the state is carried from
-        one to the next without its past, and starts anew with each batch. The model is called as
-        ``model(x, state=state)`` and returns ``(output, state)``.
+        Truncated backpropagation through time: sequences ``(B, T, ...)`` with targets for every
+        step are cut into stretches of so many steps, with an update after each; the state is
+        carried from one to the next without its past, and starts anew with each batch. The model
+        is called as ``model(x, state=state)`` and returns ``(output, state)``.
     class_dim : {1, -1}, default 1
-        Where outputs of more than two dimensions have their classes: 1 as in PyTorch, ``(N, C, T)``,
-        or -1, ``(N, T, C)``. Looked at for cross-entropy and NLL only.
+        Where outputs of more than two dimensions have their classes, for cross-entropy and NLL: 1
+        as in PyTorch, ``(N, C, T)``, or -1, ``(N, T, C)``.
 
     Attributes
     ----------
@@ -108,7 +108,7 @@ class Trainer:
     >>> y = (x[:, 0] > x[:, 1]).astype(int)
     >>> model = nn.Sequential(nn.Linear(2, 16, activation="relu"), nn.Linear(16, 2))
     >>> trainer = nv.Trainer(model, "cross_entropy", "adam", metrics=["accuracy"])
-    >>> history = trainer.fit(x, y, epochs=20, validation_split=0.2)
+    >>> history = trainer.fit(x, y, epochs=40, validation_split=0.2)
     >>> history.history["val_accuracy"][-1] > 0.9
     True
     """
