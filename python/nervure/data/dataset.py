@@ -301,7 +301,8 @@ def _check_alike(name: str, sequences: list[Array]) -> None:
 
 
 def _padded(sequences: list[Array], value: float) -> Array:
-    dtype = np.result_type(*sequences)
+    # An empty list is an array of float64, but holds no floats.
+    dtype = np.result_type(*([s for s in sequences if s.size] or sequences))
     return pad_sequences(
         sequences, dtype=dtype, padding="post", value=value, sample_shape=sequences[0].shape[1:]
     )
