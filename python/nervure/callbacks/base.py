@@ -93,9 +93,10 @@ class CallbackList:
             callback.params = params
         self._called = {name: self._overriding(name) for name in EVENTS}
 
-    def _overriding(self, event: str) -> list[Callable[..., None]]:
+    def _overriding(self, event: str) -> list[tuple[bool, Callable[..., None]]]:
+        """Methods that override an event, and whether they come last."""
         return [
-            getattr(callback, event)
+            (callback.comes_last, getattr(callback, event))
             for callback in self.callbacks
             if getattr(type(callback), event) is not getattr(Callback, event)
             or event in vars(callback)
@@ -107,8 +108,8 @@ class CallbackList:
 
     def call(self, event: str, *args: Any, last: bool | None = None) -> None:
         """Tell all of an event; with ``last`` only those that come last, or only the others."""
-        for method in self._called[event]:
-            if last is None or method.__self__.comes_last == last:  # type: ignore[attr-defined]
+        for comes_last, method in self._called[event]:
+            if last is None or comes_last == last:
                 method(*args)
 
     def state_dict(self) -> list[dict[str, Any]]:
