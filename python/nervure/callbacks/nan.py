@@ -180,20 +180,39 @@ class TerminateOnNaN(Callback):
 
     def _backward(self, batch: Batch, state: Any, rng: Any) -> tuple[str, str, list[int]] | None:
         """Parameter next to the loss whose gradient is not finite, and the samples it is due to."""
+        x = map_structure(_leaf_copy, batch.x)
+        self._gradients(batch._replace(x=x), state, rng)
+        name = self._bad_gradient()
+        if name is None:
+            return None
+        inputs = [leaf for leaf in leaves(x) if leaf.grad is not None]
+        if inputs:
+            rows = sorted({row for leaf in inputs for row in _bad_rows(leaf.grad, batch.size)})
+            return "gradient", name, rows
+        return "gradient", name, self._rows_alone(batch, state, rng)
+
+    def _gradients(self, batch: Batch, state: Any, rng: Any) -> None:
         trainer = self.trainer
+        trainer.optimizer.zero_grad()
         _core.set_rng_state(*rng)
         with _recording(True):
             output = prediction_of(self._call(batch.x, state))
-            rows = []
-            for row in range(batch.size):
-                trainer.optimizer.zero_grad()
-                self._loss_of_row(output, batch, row).backward(retain_graph=True)
-                if self._bad_gradient() is not None:
-                    rows.append(row)
-            trainer.optimizer.zero_grad()
             trainer._objective(output, batch.y, batch.weight).backward()
-        name = self._bad_gradient()
-        return None if name is None else ("gradient", name, rows)
+
+    def _rows_alone(self, batch: Batch, state: Any, rng: Any) -> list[int]:
+        """Rows that have such gradients alone, for inputs that have none."""
+        rows = []
+        for row in range(batch.size):
+
+            def cut(leaf: Any, row: int = row) -> Any:
+                return leaf[row : row + 1] if isinstance(leaf, Tensor) else leaf
+
+            weight = None if batch.weight is None else cut(batch.weight)
+            alone = Batch(map_structure(cut, batch.x), map_structure(cut, batch.y), weight, 1)
+            self._gradients(alone, None if state is None else map_structure(cut, state), rng)
+            if self._bad_gradient() is not None:
+                rows.append(row)
+        return rows
 
     def _bad_gradient(self) -> str | None:
         """Last such parameter in the order of the model: the one backward came to first."""
@@ -203,6 +222,13 @@ class TerminateOnNaN(Callback):
             if parameter.grad is not None and not _is_finite(parameter.grad)
         ]
         return names[-1] if names else None
+
+
+def _leaf_copy(t: Tensor) -> Tensor:
+    """The same values; floats ask for a gradient."""
+    if t.dtype != _core.dtype.float32:
+        return t
+    return t.detach().clone().requires_grad_(True)
 
 
 class _recording:

@@ -53,6 +53,7 @@ class Fit:
             "batch": self.batch,
             "meter": self.meter.state_dict(),
             "feed": self.feed.state_dict(),
+            "validation": self.validation.state_dict() if self.validation is not None else None,
             "callbacks": self.callbacks.state_dict(),
             "stopped": self.trainer.stop_training,
         }
@@ -62,6 +63,8 @@ class Fit:
         self.epoch, self.batch = state["epoch"], state["batch"]
         self.meter.load_state_dict(state["meter"])
         self.feed.load_state_dict(state["feed"], self.batch)
+        if self.validation is not None and state["validation"] is not None:
+            self.validation.load_state_dict(state["validation"], 0)
         self.callbacks.load_state_dict(state["callbacks"])
         self.trainer.stop_training = state["stopped"]
         self._goes_on = self.batch > 0

@@ -113,7 +113,7 @@ class Step:
     def _update(self, number: int) -> None:
         trainer = self._trainer
         if self._watched:
-            self._callbacks.call("on_gradients", number)
+            self._callbacks.call("on_gradients", number, {"loss": trainer.last_loss})
             if trainer.stop_training:
                 return
         if trainer.clip_value is not None:
