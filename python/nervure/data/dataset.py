@@ -120,6 +120,7 @@ class ArrayDataset(Dataset):
             map_structure(functools.partial(Column, target=name == "y"), structure)
             for name, structure in self._named.items()
         ]
+        self._flat = all(isinstance(column, Column) for column in self._columns)
         names, counts = [], []
         for name, structure in self._named.items():
             for leaf in leaves(structure):
@@ -154,6 +155,8 @@ class ArrayDataset(Dataset):
 
     def take(self, indices: Tensor) -> tuple[Any, ...]:
         """Gather the rows with these numbers, an int64 tensor."""
+        if self._flat:  # a quarter of the time of a small batch
+            return tuple([column.take(indices) for column in self._columns])
         return tuple(map_structure(lambda c: c.take(indices), part) for part in self._columns)
 
     def rows(self, start: int, stop: int) -> tuple[Any, ...]:

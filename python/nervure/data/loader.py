@@ -159,17 +159,22 @@ class DataLoader:
         return generator_of(self.seed or 0, epoch, *rest)
 
     def _counted(self, epoch: int, first: int) -> Iterator[tuple[Any, ...]]:
-        batches = self._batches(epoch, first)
-        for number, batch in enumerate(_ahead(batches, self.prefetch), first + 1):
+        batches = _ahead(self._batches(epoch, first), self.prefetch)
+        number = first
+        while (batch := next(batches, None)) is not None:
+            number += 1
             if self._epoch == epoch:  # and not an iteration that another one has replaced
                 self._batch = number
             yield batch
+            del batch  # before the next one is made, which can then have its memory
 
     def _batches(self, epoch: int, first: int) -> Iterator[tuple[Any, ...]]:
         plain = self._plain(epoch, first)
-        if not self._transforms:
-            yield from plain
-            return
+        return self._through_transforms(plain, epoch, first) if self._transforms else plain
+
+    def _through_transforms(
+        self, plain: Iterator[tuple[Any, ...]], epoch: int, first: int
+    ) -> Iterator[tuple[Any, ...]]:
         for number, batch in enumerate(plain, first):
             yield self._transformed(batch, self._generator(epoch, 1, number))
 

@@ -30,6 +30,10 @@ def as_batch(item: Any, needs_target: bool) -> Batch:
     ValueError
         For other tuples, a missing target, or arrays without or with unequal numbers of samples.
     """
+    if type(item) is tuple and len(item) == 2 and type(item[0]) is type(item[1]) is Tensor:
+        x, y = item  # what most loaders give, and nothing to convert
+        if x.ndim and y.ndim and len(x) == len(y):
+            return Batch(x, y, None, len(x))
     is_bare = not isinstance(item, (tuple, list)) or isinstance(item, Padded)
     parts: tuple[Any, ...] = (item,) if is_bare else tuple(item)
     if not 1 <= len(parts) <= 3:

@@ -25,6 +25,9 @@ class Options(NamedTuple):
     epochs: int = 1
 
 
+_END = object()
+
+
 class Feed:
     """Batches, epoch by epoch, from a place that can be kept and gone back to.
 
@@ -64,18 +67,17 @@ class Feed:
         """
         if self._asked is None:
             iterator = self._begin()
-            while True:
-                try:
-                    item = next(iterator)
-                except StopIteration:
-                    self._iterator = None
-                    return
+            while (item := next(iterator, _END)) is not _END:
                 self._taken += 1
                 yield item
+                del item  # before the next one is made, which can then have its memory
+            self._iterator = None
+            return
         for _ in range(self._asked - done):
             item = self._next()
             self._taken += 1
             yield item
+            del item
 
     def _begin(self) -> Iterator[Any]:
         if self._iterator is None:

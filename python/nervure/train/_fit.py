@@ -157,11 +157,12 @@ class Fit:
 def _groups(items: Iterator[Any], size: int) -> Iterator[list[Batch]]:
     """Batches that make one update together."""
     group: list[Batch] = []
-    for item in items:
+    while (item := next(items, None)) is not None:
         group.append(as_batch(item, needs_target=True))
+        del item
         if len(group) == size:
             yield group
-            group = []
+            group.clear()  # before the next one is made, which can then have its memory
     if group:
         yield group
 
