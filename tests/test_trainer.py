@@ -559,6 +559,12 @@ def test_lengths_are_given_to_the_model(rng: np.random.Generator) -> None:
     )
 
 
+def test_models_that_take_no_lengths() -> None:
+    trainer = nv.Trainer(net(), "cross_entropy")
+    with pytest.raises(TypeError, match=r"forward\(\) of Sequential takes no lengths"):
+        trainer.predict(np.zeros((2, 3, 4)), lengths=[1, 2])
+
+
 def test_padding_of_targets_counts_neither_in_loss_nor_metrics(rng: np.random.Generator) -> None:
     x, y = sequences(rng, steps=True)
     model = Recurrent()
