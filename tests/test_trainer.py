@@ -741,6 +741,8 @@ def test_models_with_several_outputs() -> None:
     y = {"class": Y, "size": X[:, :1]}
     history = trainer.fit(X, y, epochs=5).history["loss"]
     assert history[-1] < history[0]
+    with pytest.raises(ValueError, match="metrics need a model with one output and one target"):
+        nv.Trainer(model, loss, "sgd", ["accuracy"]).fit(X, y)
     found = trainer.predict(X, batch_size=20)
     assert found["class"].shape == (50, 3)
     assert found["size"].shape == (50, 1)
