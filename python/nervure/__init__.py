@@ -54,6 +54,8 @@ from nervure._functions import (
 from nervure._grad_mode import is_grad_enabled, no_grad
 
 if TYPE_CHECKING:
+    from nervure import callbacks as callbacks
+    from nervure import data as data
     from nervure import kernels as kernels
     from nervure import metrics as metrics
     from nervure import models as models
@@ -68,6 +70,8 @@ if TYPE_CHECKING:
     from nervure.serialize import load as load
     from nervure.serialize import load_metadata as load_metadata
     from nervure.serialize import save as save
+    from nervure.train import History as History
+    from nervure.train import Trainer as Trainer
 
 __version__: str = _core.config()["version"]
 
@@ -81,12 +85,17 @@ _LAZY = {
     "Function": "nervure.function",
     "gradcheck": "nervure._gradcheck",
     "FormatError": "nervure.serialize",
+    "History": "nervure.train",
+    "Trainer": "nervure.train",
     "load": "nervure.serialize",
     "load_metadata": "nervure.serialize",
     "save": "nervure.serialize",
 }
 _SUBMODULES = frozenset(
-    {"kernels", "metrics", "models", "nn", "optim", "plot", "reference", "serialize"}
+    (
+        *("callbacks", "data", "kernels", "metrics", "models", "nn", "optim", "plot", "reference"),
+        *("serialize", "train"),
+    )
 )
 
 
@@ -108,9 +117,13 @@ def __dir__() -> list[str]:
 __all__ = [
     "FormatError",
     "Function",
+    "History",
     "Tensor",
+    "Trainer",
     "arange",
+    "callbacks",
     "cat",
+    "data",
     "dtype",
     "empty",
     "empty_like",
