@@ -50,12 +50,15 @@ from nervure._functions import (
 from nervure._grad_mode import is_grad_enabled, no_grad
 
 if TYPE_CHECKING:
+    from nervure import files as files
     from nervure import kernels as kernels
     from nervure import metrics as metrics
     from nervure import nn as nn
+    from nervure import onnx as onnx
     from nervure import optim as optim
     from nervure import plot as plot
     from nervure import reference as reference
+    from nervure import sklearn as sklearn
     from nervure._config import show_config as show_config
     from nervure._gradcheck import gradcheck as gradcheck
     from nervure.function import Function as Function
@@ -80,7 +83,20 @@ _LAZY = {
     "load_metadata": "nervure.serialize",
     "save": "nervure.serialize",
 }
-_SUBMODULES = frozenset({"kernels", "metrics", "nn", "optim", "plot", "reference", "serialize"})
+_SUBMODULES = frozenset(
+    {
+        "files",
+        "kernels",
+        "metrics",
+        "nn",
+        "onnx",
+        "optim",
+        "plot",
+        "reference",
+        "serialize",
+        "sklearn",
+    }
+)
 
 
 def __getattr__(name: str) -> _Any:
@@ -107,6 +123,7 @@ __all__ = [
     "dtype",
     "empty",
     "empty_like",
+    "files",
     "float32",
     "full",
     "full_like",
