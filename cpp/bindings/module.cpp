@@ -64,5 +64,7 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   bindings::bind_function(m);
   bindings::bind_kernels(m);
   bindings::bind_conv(m);
+  bindings::bind_pool(m);
+  bindings::bind_norm(m);
   bindings::bind_bench(m);
 }

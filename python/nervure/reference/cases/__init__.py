@@ -16,7 +16,9 @@ from . import (
     index,
     loss,
     matmul,
+    norm,
     optim,
+    pool,
     reduce,
     shape,
     softmax,
@@ -36,8 +38,10 @@ FAMILIES = (
     matmul,
     softmax,
     loss,
-    conv,
     attention,
+    conv,
+    norm,
+    pool,
 )
 
 CASES: tuple[Case, ...] = tuple(case for family in FAMILIES for case in family.rows())
