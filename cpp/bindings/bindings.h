@@ -61,6 +61,7 @@ void bind_attention(py::module_& m);    // attention.cpp
 void bind_pool(py::module_& m);         // pool.cpp: pooling, also on NumPy arrays
 void bind_norm(py::module_& m);         // norm.cpp: normalisation, also on NumPy arrays
 void bind_update_list(py::module_& m);  // optim.cpp
+void bind_recurrent(py::module_& m);    // recurrent.cpp
 void bind_function(py::module_& m);     // function.cpp
 void bind_bench(py::module_& m);        // bench.cpp: the roofline
 void bind_kernels(py::module_& m);      // kernels.cpp: the bare kernels on NumPy arrays

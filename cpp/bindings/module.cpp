@@ -60,6 +60,7 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   bindings::bind_tensor(m);
   bindings::bind_ops(m);
   bindings::bind_attention(m);
+  bindings::bind_recurrent(m);
   bindings::bind_update_list(m);
   bindings::bind_function(m);
   bindings::bind_kernels(m);

@@ -502,6 +502,33 @@ def rms_norm(
     eps: float | None = None,
 ) -> Tensor: ...
 
+# ---- recurrent layers ----------------------------------------------------------------------------
+
+def rnn(
+    x: _TensorLike,
+    h0: _TensorLike | None,
+    weights: Sequence[_TensorLike | None],
+    lengths: _TensorLike | None = None,
+    nonlinearity: str = "tanh",
+) -> tuple[Tensor, Tensor]: ...
+def gru(
+    x: _TensorLike,
+    h0: _TensorLike | None,
+    weights: Sequence[_TensorLike | None],
+    lengths: _TensorLike | None = None,
+    reset_after: builtins.bool = True,
+) -> tuple[Tensor, Tensor]: ...
+def lstm(
+    x: _TensorLike,
+    h0: _TensorLike | None,
+    c0: _TensorLike | None,
+    weights: Sequence[_TensorLike | None],
+    lengths: _TensorLike | None = None,
+    mask: _TensorLike | None = None,
+    zoneout_h: _TensorLike | None = None,
+    zoneout_c: _TensorLike | None = None,
+) -> tuple[Tensor, Tensor, Tensor]: ...
+
 # ---- losses --------------------------------------------------------------------------------------
 
 def cross_entropy(

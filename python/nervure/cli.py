@@ -32,9 +32,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"nervure {nv.__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="command")
     _add_info(commands.add_parser("info", help="how it computes; what a file holds"))
-    _add_convert(
-        commands.add_parser("convert", help="write tensors in another format")
-    )
+    _add_convert(commands.add_parser("convert", help="write tensors in another format"))
     _add_bench(commands.add_parser("bench", help="measure it against NumPy, PyTorch and JAX"))
     _add_demo(commands.add_parser("demo", help="train a network on real data, with a report"))
     return parser

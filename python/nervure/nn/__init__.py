@@ -55,6 +55,8 @@ from nervure.nn.pool import (
     MaxPool2d,
 )
 from nervure.nn.position import LearnedPositions, RotaryPositions, SinusoidalPositions
+from nervure.nn.recurrent import GRU, LSTM, RNN
+from nervure.nn.recurrent_cell import GRUCell, LSTMCell, RNNCell
 from nervure.nn.transformer import (
     TransformerDecoder,
     TransformerDecoderLayer,
@@ -65,6 +67,9 @@ from nervure.nn.transformer import (
 __all__ = [
     "ELU",
     "GELU",
+    "GRU",
+    "LSTM",
+    "RNN",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveMaxPool1d",
@@ -85,6 +90,7 @@ __all__ = [
     "Dropout2d",
     "Embedding",
     "Flatten",
+    "GRUCell",
     "GroupNorm",
     "Hardtanh",
     "HuberLoss",
@@ -94,6 +100,7 @@ __all__ = [
     "KLDivLoss",
     "KeyValueCache",
     "L1Loss",
+    "LSTMCell",
     "LayerNorm",
     "LeakyReLU",
     "LearnedPositions",
@@ -109,6 +116,7 @@ __all__ = [
     "NLLLoss",
     "Parameter",
     "RMSNorm",
+    "RNNCell",
     "ReLU",
     "RotaryPositions",
     "Sequential",
