@@ -17,7 +17,7 @@ from nervure.nn.container import ModuleList
 from nervure.nn.dropout import Dropout
 from nervure.nn.linear import Linear
 from nervure.nn.module import Module
-from nervure.nn.normalization import LayerNorm
+from nervure.nn.norm import LayerNorm
 
 ACTIVATIONS = ("relu", "gelu", "gelu_tanh", "silu")
 
