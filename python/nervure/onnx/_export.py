@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 import nervure as nv
 from nervure import _core, serialize
 from nervure._core import Tensor
-from nervure.nn import Module
+from nervure.nn import Module, Sequential
 from nervure.onnx._attention import ATTENTION
 from nervure.onnx._graph import Graph, Value, example_of
 from nervure.onnx._layers import LAYERS, ExportError, Writer
@@ -67,13 +67,17 @@ class _Standin:
 
     def _trace(self, *args: Any, **kwargs: Any) -> Any:
         kind = type(self._module)
+        if kind is Sequential:
+            for part in self:
+                args = (part(*args),)
+            return args[0]
         forward: Any = kind.forward
         try:
             return forward(self, *args, **kwargs)
         except (TypeError, AttributeError) as error:
             raise ExportError(
                 f"[export] {kind.__name__}: its forward() does something that is not written to "
-                f"ONNX ({error}); known are layers, arithmetic and shapes, not other functions"
+                f"ONNX ({str(error).splitlines()[0]}); known are layers, arithmetic and shapes, not other functions"
             ) from error
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:

@@ -102,8 +102,8 @@ def _global(ours: Any) -> Operator:
 
 
 def _batch_norm(a: Attributes, x: Any, scale: Any, shift: Any, mean: Any, var: Any) -> Tensor:
-    values = [tensor(v) for v in (x, mean, var, scale, shift)]
-    return _core.batch_norm(*values, False, 0.1, a.get("epsilon", 1e-5))
+    x, scale, shift, mean, var = (tensor(v) for v in (x, scale, shift, mean, var))
+    return _core.batch_norm(x, mean, var, scale, shift, False, 0.1, a.get("epsilon", 1e-5))
 
 
 def _instance_norm(a: Attributes, x: Any, scale: Any, shift: Any) -> Tensor:
@@ -177,15 +177,15 @@ def _recurrent(kind: str) -> Operator:
         nonlinearity = _check(kind, a, directions)
         weights = _weights(kind, w, r, b, peepholes, hidden)
         lengths = None if ends is None else _core.tensor(np.asarray(ints(ends), np.int64))
-        states = [None if s is None else tensor(s) for s in (h, c)]
+        first, cell = (None if s is None else tensor(s) for s in (h, c))
         rows = x.permute(1, 0, 2)
         if kind == "LSTM":
-            y, *final = _core.lstm(rows, *states, weights, lengths)
+            y, *final = _core.lstm(rows, first, cell, weights, lengths)
         elif kind == "GRU":
             after = bool(a.get("linear_before_reset"))
-            y, *final = _core.gru(rows, states[0], weights, lengths, after)
+            y, *final = _core.gru(rows, first, weights, lengths, after)
         else:
-            y, *final = _core.rnn(rows, states[0], weights, lengths, nonlinearity)
+            y, *final = _core.rnn(rows, first, weights, lengths, nonlinearity)
         batch, steps = y.shape[:2]
         y = y.reshape(batch, steps, directions, hidden).permute(1, 2, 0, 3)
         return (y, *final)

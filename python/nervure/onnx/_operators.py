@@ -65,9 +65,9 @@ def _gemm(a: Attributes, x: Any, y: Any, c: Any = None) -> Tensor:
     plain = a.get("alpha", 1.0) == 1.0 and a.get("beta", 1.0) == 1.0
     if plain and a.get("transB") and (c is None or tensor(c).ndim == 1):
         return _core.linear(x, y, None if c is None else tensor(c))
-    product = x @ (y.transpose(0, 1) if a.get("transB") else y)
-    product = product * a.get("alpha", 1.0)
-    return product if c is None else product + tensor(c) * a.get("beta", 1.0)
+    product: Tensor = x @ (y.transpose(0, 1) if a.get("transB") else y)
+    product = product * float(a.get("alpha", 1.0))
+    return product if c is None else product + tensor(c) * float(a.get("beta", 1.0))
 
 
 def _clip(a: Attributes, x: Any, low: Any = None, high: Any = None) -> Tensor:

@@ -62,7 +62,7 @@ def array(tensor: Any) -> NDArray[Any]:
         return np.asarray(values.astype(np.float32))
     if values.dtype.kind not in _NUMBERS:
         raise FormatError(f"[load] {tensor.name!r} holds {values.dtype}, which is no number")
-    return values.copy()
+    return np.array(values)
 
 
 def load_weights(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:

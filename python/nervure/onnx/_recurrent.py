@@ -38,7 +38,7 @@ def _weights(module: Any, kind: str, suffixes: list[str]) -> list[NDArray[Any]]:
     w = np.stack([own(f"weight_ih{s}") for s in suffixes])
     r = np.stack([own(f"weight_hh{s}") for s in suffixes])
     found = [w, r]
-    if getattr(module, f"bias_ih{suffixes[0]}") is not None:
+    if vars(module).get(f"bias_ih{suffixes[0]}") is not None:
         pairs = [(own(f"bias_ih{s}"), own(f"bias_hh{s}")) for s in suffixes]
         found.append(np.stack([np.concatenate(pair) for pair in pairs]))
     return found
