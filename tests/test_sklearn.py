@@ -18,7 +18,7 @@ pytest.importorskip("sklearn", minversion="1.6")
 
 from sklearn import neural_network
 from sklearn.base import clone
-from sklearn.datasets import load_iris, make_classification, make_regression
+from sklearn.datasets import load_digits, load_iris, make_classification, make_regression
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -291,6 +291,86 @@ def test_class_weights():
         predicted = model.fit(x, y).predict(x)
         recall[str(weights)] = np.mean(predicted[y == "rare"] == "rare")
     assert recall["None"] < recall["balanced"] <= recall["{'rare': 50.0}"]
+
+
+# ---- images and sequences ------------------------------------------------------------------------
+
+
+def test_images():
+    data = load_digits()
+    images, y = data.images / 8 - 1, data.target
+    model = ours.CNNClassifier(max_iter=10, random_state=0, batch_size=64, dropout=0.1)
+    model.fit(images[:1000], y[:1000])
+    assert model.score(images[1000:], y[1000:]) > 0.92
+    table = images.reshape(len(images), -1)
+    twin = clone(model).set_params(input_shape=(8, 8)).fit(table[:1000], y[:1000])
+    np.testing.assert_array_equal(twin.predict(table), model.predict(images))
+    again = clone(model).fit(images[:1000, None], y[:1000])
+    np.testing.assert_array_equal(again.predict(images[:, None]), model.predict(images))
+    assert pickle.loads(pickle.dumps(model)).score(images[:50], y[:50]) > 0.9
+
+
+@pytest.mark.parametrize("count", [64, 65])
+def test_small_images_and_batches_of_one(count):
+    x, y = X[:count, :1], Y[:count]
+    model = ours.CNNClassifier((4, 4, 4), kernel_size=1, max_iter=2, batch_size=32).fit(x, y)
+    assert np.isfinite(model.predict_proba(x)).all()
+    plain = ours.CNNClassifier((), batch_norm=False, hidden_layer_sizes=(), max_iter=2).fit(x, y)
+    assert plain.predict(x).shape == (count,)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_sequences(cell):
+    """Which of two features was seen first, in sequences of different lengths."""
+    rng = np.random.default_rng(0)
+    x, y = np.full((200, 9, 2), -7.0), rng.integers(0, 2, 200)
+    for row, label in zip(x, y, strict=True):
+        steps = rng.integers(3, 10)
+        row[:steps] = 0.1 * rng.standard_normal((steps, 2))
+        row[0, label] = 2
+    model = ours.RNNClassifier(
+        cell, hidden_size=16, padding_value=-7, max_iter=60, random_state=0, batch_size=50,
+        bidirectional=cell == "gru", num_layers=2 if cell == "rnn" else 1, dropout=0.1,
+    )  # fmt: skip
+    model.fit(x, y)
+    assert model.score(x, y) > 0.95
+    longer = np.where(x == -7, np.float32(-7), x)
+    np.testing.assert_array_equal(model.predict(longer), model.predict(x))
+    table = x.reshape(200, 18)
+    twin = clone(model).set_params(input_size=2).fit(table, y)
+    np.testing.assert_array_equal(twin.predict(table), model.predict(x))
+
+
+def test_padding_does_not_count():
+    x = np.zeros((40, 6), np.float32)
+    x[:, :3] = X[:40, :3]
+    model = ours.RNNClassifier(padding_value=0.0, max_iter=3, random_state=0).fit(x, Y[:40])
+    short = ours.RNNClassifier(max_iter=3, random_state=0).fit(x[:, :3], Y[:40])
+    np.testing.assert_allclose(model.predict_proba(x), short.predict_proba(x[:, :3]), rtol=1e-5)
+    assert np.isfinite(model.predict_proba(np.zeros((2, 6)))).all()  # nothing but padding
+
+
+@pytest.mark.parametrize(
+    ("model", "x", "message"),
+    [
+        (ours.CNNClassifier(input_shape=(3, 3)), X, "of 12 features"),
+        (ours.CNNClassifier(input_shape=(12,)), X, "height, width"),
+        (ours.CNNClassifier(), np.zeros((600, 1, 2, 2, 2)), "2, 3 or 4 dimensions"),
+        (ours.CNNClassifier(pool_size=0), X, "pool_size"),
+        (ours.RNNClassifier(input_size=5), X, "must divide the 12 features"),
+        (ours.RNNClassifier(), np.zeros((600, 1, 2, 2)), "2 or 3 dimensions"),
+        (ours.RNNClassifier("elman"), X, "cell"),
+    ],
+)
+def test_shape_errors(model, x, message):
+    with pytest.raises(ValueError, match=message):
+        model.fit(x, Y)
+
+
+def test_shapes_are_those_of_fit():
+    model = ours.CNNClassifier(max_iter=1).fit(np.zeros((20, 4, 5)), np.arange(20) % 2)
+    with pytest.raises(ValueError, match=r"\(1, 4, 5\) as in fit, got \(1, 4, 6\)"):
+        model.predict(np.zeros((2, 4, 6)))
 
 
 @pytest.mark.parametrize(

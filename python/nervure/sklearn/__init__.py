@@ -12,7 +12,16 @@ if _util.find_spec("sklearn") is None:
     raise ImportError("[nervure.sklearn] needs scikit-learn: pip install 'nervure[sklearn]'")
 
 # isort: split
+from nervure.sklearn._cnn import CNNClassifier
 from nervure.sklearn._mlp import MLPClassifier, MLPRegressor
 from nervure.sklearn._neural_net import NeuralNetClassifier, NeuralNetRegressor
+from nervure.sklearn._rnn import RNNClassifier
 
-__all__ = ["MLPClassifier", "MLPRegressor", "NeuralNetClassifier", "NeuralNetRegressor"]
+__all__ = [
+    "CNNClassifier",
+    "MLPClassifier",
+    "MLPRegressor",
+    "NeuralNetClassifier",
+    "NeuralNetRegressor",
+    "RNNClassifier",
+]

@@ -54,6 +54,8 @@ class NetworkEstimator(BaseEstimator):
     # prediction must not depend on what else is predicted.
     _rows_at_once = 64
     _allow_nd = False
+    # Whether a sample left over joins the last batch: alone it has no variance to normalise by.
+    _no_batch_of_one = False
 
     module_: Any
     early_stopping: bool
@@ -84,6 +86,9 @@ class NetworkEstimator(BaseEstimator):
     def _before_step(self, share: float) -> float:
         """Set up the step of a batch of this weight; gives the penalty on the weights."""
         return 0.0
+
+    def _before_update(self) -> None:
+        """Change the gradients."""
 
     def _loss_value(self, value: float) -> float:
         return value
@@ -121,11 +126,14 @@ class NetworkEstimator(BaseEstimator):
             weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
             weight = weight.astype(np.float32)
         weight = self._with_class_weights(target, weight)
-        samples = Samples(self._shaped(float32(X)), target, weight)
+        shaped = self._shaped(float32(X))
+        samples = Samples(shaped, target, weight)
         rng = check_random_state(self.random_state)
         if first:
             self._forget()
+            self._sample_shape = shaped.shape[1:]
             self.module_ = self._make_module(rng)
+        self._check_shape(shaped)
         if first or not incremental:
             self.optimizer_ = self._make_optimizer()
         self._run(samples, rng, incremental)
@@ -159,7 +167,15 @@ class NetworkEstimator(BaseEstimator):
         X = validate_data(
             self, X, allow_nd=self._allow_nd, dtype=(np.float32, np.float64), reset=False
         )
-        return self._forward(self._shaped(float32(X)))
+        shaped = self._shaped(float32(X))
+        self._check_shape(shaped)
+        return self._forward(shaped)
+
+    def _check_shape(self, x: Array) -> None:
+        if x.shape[1:] != self._sample_shape:
+            raise ValueError(
+                f"X must hold samples of shape {self._sample_shape} as in fit, got {x.shape[1:]}"
+            )
 
     def _forward(self, x: Array) -> NDArray[np.float32]:
         rows, parts = self._rows_at_once, []
@@ -326,6 +342,7 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = self._multilabel
+        tags.input_tags.three_d_array = self._allow_nd
         return tags
 
 
@@ -392,4 +409,5 @@ class NetworkRegressor(RegressorMixin, NetworkEstimator):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
+        tags.input_tags.three_d_array = self._allow_nd
         return tags

@@ -124,7 +124,30 @@ class _NeuralNet(NetworkEstimator):
         return outputs.reshape(len(outputs), -1)
 
 
-class NeuralNetClassifier(_NeuralNet, NetworkClassifier):
+class NetClassifier(_NeuralNet, NetworkClassifier):
+    """A module for labels, whose samples may have weights by their label."""
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **_NeuralNet._parameter_constraints,
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+    }
+
+    def _with_class_weights(
+        self, target: NDArray[Any], weight: NDArray[Any] | None
+    ) -> NDArray[Any] | None:
+        if self.class_weight is None:
+            return weight
+        labels = self.classes_[target]
+        present = np.unique(labels)
+        each = np.zeros(len(self.classes_))
+        each[np.searchsorted(self.classes_, present)] = compute_class_weight(
+            self.class_weight, classes=present, y=labels
+        )
+        own = each[target].astype(np.float32)
+        return own if weight is None else np.asarray(weight * own)
+
+
+class NeuralNetClassifier(NetClassifier):
     """Any module as a scikit-learn classifier.
 
     Parameters
@@ -172,11 +195,6 @@ class NeuralNetClassifier(_NeuralNet, NetworkClassifier):
     ``X`` may have more than two dimensions, as the module takes it.
     """
 
-    _parameter_constraints: ClassVar[dict[str, Any]] = {
-        **_NeuralNet._parameter_constraints,
-        "class_weight": [dict, StrOptions({"balanced"}), None],
-    }
-
     def __init__(
         self,
         module: Callable[..., Module] | Module | None = None,
@@ -215,20 +233,6 @@ class NeuralNetClassifier(_NeuralNet, NetworkClassifier):
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
-
-    def _with_class_weights(
-        self, target: NDArray[Any], weight: NDArray[Any] | None
-    ) -> NDArray[Any] | None:
-        if self.class_weight is None:
-            return weight
-        labels = self.classes_[target]
-        present = np.unique(labels)
-        each = np.zeros(len(self.classes_))
-        each[np.searchsorted(self.classes_, present)] = compute_class_weight(
-            self.class_weight, classes=present, y=labels
-        )
-        own = each[target].astype(np.float32)
-        return own if weight is None else np.asarray(weight * own)
 
 
 class NeuralNetRegressor(_NeuralNet, NetworkRegressor):

@@ -106,9 +106,13 @@ def _epochs(
 def _epoch(estimator: Any, batches: Batches, order: Any) -> float:
     total, size, count = 0.0, batches.size, len(batches)
     rows = _core.tensor(order)
-    for begin in range(0, count, size):
+    begin = 0
+    while begin < count:
         end = min(begin + size, count)
+        if end == count - 1 and estimator._no_batch_of_one:
+            end = count
         total += _step(estimator, *batches.rows(rows[begin:end])) * (end - begin)
+        begin = end
     return total / count
 
 
@@ -122,6 +126,7 @@ def _step(estimator: Any, x: Tensor, y: Tensor, weight: Tensor | None) -> float:
     loss = estimator._loss(estimator.module_(x), y, weight)
     loss.backward()
     value = float(loss.item())
+    estimator._before_update()
     optimizer.step()
     return float(estimator._loss_value(value) + penalty)
 
