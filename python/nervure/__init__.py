@@ -54,6 +54,8 @@ from nervure._functions import (
 from nervure._grad_mode import is_grad_enabled, no_grad
 
 if TYPE_CHECKING:
+    from nervure import callbacks as callbacks
+    from nervure import data as data
     from nervure import files as files
     from nervure import kernels as kernels
     from nervure import metrics as metrics
@@ -70,6 +72,8 @@ if TYPE_CHECKING:
     from nervure.serialize import load as load
     from nervure.serialize import load_metadata as load_metadata
     from nervure.serialize import save as save
+    from nervure.train import History as History
+    from nervure.train import Trainer as Trainer
 
 __version__: str = _core.config()["version"]
 
@@ -83,22 +87,16 @@ _LAZY = {
     "Function": "nervure.function",
     "gradcheck": "nervure._gradcheck",
     "FormatError": "nervure.serialize",
+    "History": "nervure.train",
+    "Trainer": "nervure.train",
     "load": "nervure.serialize",
     "load_metadata": "nervure.serialize",
     "save": "nervure.serialize",
 }
 _SUBMODULES = frozenset(
     {
-        "files",
-        "kernels",
-        "metrics",
-        "nn",
-        "onnx",
-        "optim",
-        "plot",
-        "reference",
-        "serialize",
-        "sklearn",
+        *("callbacks", "data", "files", "kernels", "metrics", "nn", "onnx", "optim", "plot"),
+        *("reference", "serialize", "sklearn", "train"),
     }
 )
 
@@ -121,9 +119,13 @@ def __dir__() -> list[str]:
 __all__ = [
     "FormatError",
     "Function",
+    "History",
     "Tensor",
+    "Trainer",
     "arange",
+    "callbacks",
     "cat",
+    "data",
     "dtype",
     "empty",
     "empty_like",
