@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -241,6 +243,41 @@ def test_attention(path: Path) -> None:
     mask = np.array([[0, 0, 1], [0, 0, 0]], bool)
     check(nn.MultiheadAttention(8, 4), path, specs,
           {"query": numbers(3, 2, 3, 8), "key_padding_mask": mask})  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "layer", [nn.AdditiveAttention(4, 6, 5), nn.DotAttention(4, 6, scale=0.5)], ids=repr
+)
+@pytest.mark.parametrize("steps", [(), (3,)])
+def test_attention_of_decoders(path: Path, layer: nn.Module, steps: tuple[int, ...]) -> None:
+    specs = {"query": ("n", *(["t"] if steps else []), 4), "keys": ("n", "s", 6)}
+    call = {"query": numbers(0, 2, *steps, 4), "keys": numbers(1, 2, 7, 6)}
+    check(layer, path, specs, call)
+    specs |= {"lengths": Input(("n",), "int64")}
+    check(layer, path, specs, call | {"lengths": np.array([7, 2])})
+
+
+def test_every_layer_is_written() -> None:
+    from nervure.onnx._export import WRITERS
+
+    layers = {getattr(nn, name) for name in nn.__all__}
+    layers = {k for k in layers if isinstance(k, type) and issubclass(k, nn.Module)}
+    others = {k.__name__ for k in layers - WRITERS.keys() if not k.__name__.endswith("Loss")}
+    # Followed through their forward(), or without one.
+    assert others == {
+        "Module", "ModuleDict", "ModuleList", "Sequential", "TransformerDecoder",
+        "TransformerDecoderLayer", "TransformerEncoder", "TransformerEncoderLayer",
+    }  # fmt: skip
+
+
+def test_without_onnx_the_extra_is_named() -> None:
+    code = (
+        "import importlib.util as u; u.find_spec = lambda *a: None\n"
+        "try:\n    import nervure.onnx\n"
+        "except ImportError as e:\n    print(e)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "pip install 'nervure[onnx]'" in done.stdout
 
 
 class Causal(nn.Module):

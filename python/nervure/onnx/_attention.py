@@ -111,6 +111,83 @@ def _attention(
     return y, weights
 
 
+# ---- of recurrent decoders -----------------------------------------------------------------------
+
+
+def _dense(g: Graph, m: nn.Linear, path: str, x: str) -> str:
+    bias = None if m.bias is None else g.weight(path + "bias", m.bias)
+    return linear(g, x, 3, g.weight(path + "weight", m.weight), bias)
+
+
+def _weigh(
+    g: Graph, scores: str, values: str, lengths: Value | None, single: bool
+) -> tuple[str, str]:
+    """Context and weights from the scores (B, T, S) of values (B, S, F)."""
+    if lengths is None:
+        weights = g.op("Softmax", scores, axis=-1)
+    else:
+        ends = g.op("Unsqueeze", lengths.name, g.numbers([1, 2]))
+        visible = g.op("Less", _positions(g, values, 1), ends)
+        weights = g.op("Softmax", _masked(g, scores, visible), axis=-1)
+        weights = g.op("Where", visible, weights, g.scalar(0.0))
+    context = g.op("MatMul", weights, values)
+    if single:
+        first = g.numbers([1])
+        return g.op("Squeeze", context, first), g.op("Squeeze", weights, first)
+    return context, weights
+
+
+def _additive(
+    g: Graph,
+    m: Any,
+    path: str,
+    query: Value,
+    keys: Value,
+    values: Value | None = None,
+    lengths: Value | None = None,
+    *,
+    projected: Value | None = None,
+) -> tuple[str, str]:
+    single = query.ndim == 2
+    q = g.op("Unsqueeze", query.name, g.numbers([1])) if single else query.name
+    q = g.op("Unsqueeze", _dense(g, m.query_proj, path + "query_proj.", q), g.numbers([2]))
+    k = (
+        _dense(g, m.key_proj, path + "key_proj.", keys.name)
+        if projected is None
+        else projected.name
+    )
+    joint = g.op("Tanh", g.op("Add", q, g.op("Unsqueeze", k, g.numbers([1]))))
+    scores = g.op("Squeeze", _dense(g, m.score, path + "score.", joint), g.numbers([-1]))
+    return _weigh(g, scores, (keys if values is None else values).name, lengths, single)
+
+
+def _dot(
+    g: Graph,
+    m: Any,
+    path: str,
+    query: Value,
+    keys: Value,
+    values: Value | None = None,
+    lengths: Value | None = None,
+    *,
+    projected: Value | None = None,
+) -> tuple[str, str]:
+    single = query.ndim == 2
+    q = g.op("Unsqueeze", query.name, g.numbers([1])) if single else query.name
+    k = keys.name
+    if projected is not None:
+        k = projected.name
+    elif m.key_proj is not None:
+        k = _dense(g, m.key_proj, path + "key_proj.", k)
+    scores = g.op("MatMul", q, g.op("Transpose", k, perm=[0, 2, 1]))
+    if m.scale != 1.0:
+        scores = g.op("Mul", scores, g.scalar(m.scale))
+    return _weigh(g, scores, (keys if values is None else values).name, lengths, single)
+
+
+# ---- positions -----------------------------------------------------------------------------------
+
+
 def _table(g: Graph, table: Any, name: str, x: Value, offset: int) -> str:
     """Rows offset .. offset + length of a table, for the second last dimension of x."""
     length = g.op("Shape", x.name, start=x.ndim - 2, end=x.ndim - 1)
@@ -138,6 +215,8 @@ def _rotary(g: Graph, m: Any, path: str, x: Value, offset: int = 0) -> str:
 
 ATTENTION: dict[type, Writer] = {
     nn.MultiheadAttention: _attention,
+    nn.AdditiveAttention: _additive,
+    nn.DotAttention: _dot,
     nn.SinusoidalPositions: _sinusoidal,
     nn.LearnedPositions: _learned,
     nn.RotaryPositions: _rotary,

@@ -75,9 +75,10 @@ class _Standin:
         try:
             return forward(self, *args, **kwargs)
         except (TypeError, AttributeError) as error:
+            reason = str(error).splitlines()[0]
             raise ExportError(
                 f"[export] {kind.__name__}: its forward() does something that is not written to "
-                f"ONNX ({str(error).splitlines()[0]}); known are layers, arithmetic and shapes, not other functions"
+                f"ONNX ({reason}); known are layers, arithmetic and shapes, not other functions"
             ) from error
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
