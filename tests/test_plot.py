@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from nervure import plot
+from nervure import metrics, plot
 from nervure.progress import ProgressBar
 
 HISTORY = {"loss": [1.0, 0.5, 0.01], "val_loss": [1.1, 0.6, 0.7], "accuracy": [0.3, 0.8, 0.9]}
@@ -67,6 +67,41 @@ def test_confusion_matrix(tmp_path):
 def test_confusion_matrix_errors(matrix, labels, message):
     with pytest.raises(ValueError, match=message):
         plot.confusion_matrix(matrix, labels)
+
+
+@pytest.mark.usefixtures("_matplotlib")
+def test_roc_and_precision_recall_curves(tmp_path):
+    rng = np.random.default_rng(0)
+    truth = np.arange(60) % 3
+    scores = np.eye(3)[truth] + rng.random((60, 3))
+    scores /= scores.sum(axis=1, keepdims=True)
+    areas = metrics.ROCAUC(None)
+    areas.update(truth, scores)
+    figure = plot.roc_curves(areas, tmp_path / "roc.png")
+    assert (tmp_path / "roc.png").read_bytes().startswith(b"\x89PNG")
+    legend = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert legend == [f"{i}  {area:.4g}" for i, area in enumerate(areas.compute())]
+    precision = metrics.AveragePrecision(None)
+    precision.update(truth, scores)
+    figure = plot.precision_recall_curves(precision.curves(), tmp_path / "pr.svg")
+    legend = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert legend == [f"{i}  {mean:.4g}" for i, mean in enumerate(precision.compute())]
+    (_, line) = plot.roc_curves(metrics.roc_curve(truth == 0, scores[:, 0])).axes[0].lines
+    assert line.get_label() == f"{areas.compute()[0]:.4g}"
+
+
+@pytest.mark.parametrize("draw", [plot.roc_curves, plot.precision_recall_curves])
+def test_curve_errors(draw):
+    with pytest.raises(ValueError, match="at least one curve"):
+        draw(metrics.ROCAUC())
+    with pytest.raises(ValueError, match=r"got \(2,\) and \(1,\)"):
+        draw(([1, 2], [3]))
+
+
+@pytest.mark.usefixtures("_matplotlib")
+def test_confusion_matrix_of_weights():
+    figure = plot.confusion_matrix([[1.5, 0.0], [0.25, 2.0]])
+    assert sorted(text.get_text() for text in figure.axes[0].texts) == ["0.25", "1.5", "2"]
 
 
 def test_without_matplotlib_the_extra_is_named(monkeypatch):

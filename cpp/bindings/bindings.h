@@ -56,6 +56,8 @@ class SharedObject {
 void bind_runtime(py::module_& m);      // runtime.cpp: threads, instruction sets, memory, random state
 void bind_tensor(py::module_& m);       // tensor.cpp
 void bind_ops(py::module_& m);          // ops.cpp
+void bind_conv(py::module_& m);         // conv.cpp: convolutions, also on NumPy arrays
+void bind_attention(py::module_& m);    // attention.cpp
 void bind_update_list(py::module_& m);  // optim.cpp
 void bind_function(py::module_& m);     // function.cpp
 void bind_bench(py::module_& m);        // bench.cpp: the roofline

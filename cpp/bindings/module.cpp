@@ -59,8 +59,10 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   bindings::bind_runtime(m);
   bindings::bind_tensor(m);
   bindings::bind_ops(m);
+  bindings::bind_attention(m);
   bindings::bind_update_list(m);
   bindings::bind_function(m);
   bindings::bind_kernels(m);
+  bindings::bind_conv(m);
   bindings::bind_bench(m);
 }

@@ -11,6 +11,7 @@
 #include <optional>
 #include <string>
 #include <tuple>
+#include <variant>
 #include <vector>
 
 #include "core/check.h"
@@ -139,6 +140,20 @@ Tensor matmul(const Tensor& a, const Tensor& b);  // NumPy's rules: vectors, mat
 /// default parameters), fused with the product.
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, const std::string& activation);
 
+// ---- conv.cpp: activations lie channels-last, weights as [R, S, C / groups, K]; others are converted --------------
+using Padding = std::variant<Dims, std::string>;  // numbers, "same" or "valid"
+/// y = activation(conv(x, weight) + bias); x (N, C, H, W) or (C, H, W), weight (K, C / groups, R, S), bias (K) or
+/// undefined. stride, padding and dilation: one number, or one per dimension. activation: as for linear.
+Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Dims& stride, const Padding& padding,
+              const Dims& dilation, std::int64_t groups, const std::string& activation);
+/// The same for x (N, C, L) or (C, L) and weight (K, C / groups, S).
+Tensor conv1d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Dims& stride, const Padding& padding,
+              const Dims& dilation, std::int64_t groups, const std::string& activation);
+/// The transpose of conv2d as a map of x: x (N, C, H, W) or (C, H, W), weight (C, K / groups, R, S), bias (K).
+Tensor conv_transpose2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Dims& stride,
+                        const Dims& padding, const Dims& output_padding, std::int64_t groups, const Dims& dilation,
+                        const std::string& activation);
+
 // ---- softmax.cpp ------------------------------------------------------------------------------------------------
 Tensor softmax(const Tensor& x, std::int64_t dim);
 Tensor log_softmax(const Tensor& x, std::int64_t dim);
@@ -164,6 +179,20 @@ Tensor kl_div(const Tensor& log_probabilities, const Tensor& target, bool log_ta
 // ---- dropout.cpp ------------------------------------------------------------------------------------------------
 /// Inverted dropout: zero with probability p, else divide by 1 - p. The mask is a function of (seed, offset, index).
 Tensor dropout(const Tensor& x, double p);
+
+// ---- attention.cpp ----------------------------------------------------------------------------------------------
+/// softmax(scale query key^T + attn_mask) value; query (..., T, D), key (..., S, D), value (..., S, Dv), result
+/// (..., T, Dv). A query that sees no key gives zeros. The last of the leading dimensions, if there are two or more, is
+/// the heads.
+/// attn_mask: boolean (true: take part) or float32 (added), broadcast to (..., T, S), or undefined; lengths: (B) int64,
+/// the keys of each row of the batch that count, or undefined; is_causal: query i sees keys 0 .. i; scale: 1 / sqrt(D)
+/// by default.
+Tensor scaled_dot_product_attention(const Tensor& query, const Tensor& key, const Tensor& value,
+                                    const Tensor& attn_mask, const Tensor& lengths, double dropout_p, bool is_causal,
+                                    std::optional<double> scale);
+/// The same of queries, keys and values that lie side by side: packed (B, T, 3 E), result (B, T, E).
+Tensor self_attention(const Tensor& packed, const Tensor& attn_mask, const Tensor& lengths, std::int64_t heads,
+                      double dropout_p, bool is_causal, std::optional<double> scale);
 
 // ---- optim.cpp: one call updates the whole list. Parameters whose gradient is undefined are left alone. ------------
 // State lists (momentum buffers ...) have one row-major-in-the-parameter's-order tensor per parameter.

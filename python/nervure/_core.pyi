@@ -369,8 +369,62 @@ def gather(x: _TensorLike, dim: int, indices: _TensorLike) -> Tensor: ...
 def linear(
     x: _TensorLike, weight: _TensorLike, bias: _TensorLike | None = None, activation: str = ""
 ) -> Tensor: ...
+def conv2d(
+    x: _TensorLike,
+    weight: _TensorLike,
+    bias: _TensorLike | None = None,
+    stride: _Sizes = 1,
+    padding: _Sizes | str = 0,
+    dilation: _Sizes = 1,
+    groups: int = 1,
+    activation: str = "",
+) -> Tensor: ...
+def conv1d(
+    x: _TensorLike,
+    weight: _TensorLike,
+    bias: _TensorLike | None = None,
+    stride: _Sizes = 1,
+    padding: _Sizes | str = 0,
+    dilation: _Sizes = 1,
+    groups: int = 1,
+    activation: str = "",
+) -> Tensor: ...
+def conv_transpose2d(
+    x: _TensorLike,
+    weight: _TensorLike,
+    bias: _TensorLike | None = None,
+    stride: _Sizes = 1,
+    padding: _Sizes = 0,
+    output_padding: _Sizes = 0,
+    groups: int = 1,
+    dilation: _Sizes = 1,
+    activation: str = "",
+) -> Tensor: ...
+def set_conv_algorithm(algorithm: str) -> None: ...
+def get_conv_algorithm() -> str: ...
+def set_conv_accuracy(accuracy: str) -> None: ...
+def get_conv_accuracy() -> str: ...
 def softmax(x: _TensorLike, dim: int) -> Tensor: ...
 def log_softmax(x: _TensorLike, dim: int) -> Tensor: ...
+def scaled_dot_product_attention(
+    query: _TensorLike,
+    key: _TensorLike,
+    value: _TensorLike,
+    attn_mask: _TensorLike | None = None,
+    lengths: _TensorLike | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+) -> Tensor: ...
+def self_attention(
+    packed: _TensorLike,
+    attn_mask: _TensorLike | None = None,
+    lengths: _TensorLike | None = None,
+    heads: int = 1,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+) -> Tensor: ...
 def dropout(x: _TensorLike, p: float = 0.5) -> Tensor: ...
 
 # ---- losses --------------------------------------------------------------------------------------
@@ -576,7 +630,36 @@ def triad_bandwidth(a: Tensor, b: Tensor, s: float, y: Tensor) -> None: ...
 
 # ---- the bare kernels: see nervure.kernels -------------------------------------------------------
 
+class _Window:
+    def __init__(
+        self,
+        stride: tuple[int, int],
+        padding: tuple[int, int],
+        dilation: tuple[int, int],
+        groups: int,
+    ) -> None: ...
+
 class _Kernels:
+    Window: ClassVar[type[_Window]]
+    @staticmethod
+    def conv2d_forward(
+        x: _Array,
+        weight: _Array,
+        bias: _Array | None,
+        window: _Window,
+        activation: str,
+        out: _Array,
+    ) -> None: ...
+    @staticmethod
+    def conv2d_backward_data(dy: _Array, weight: _Array, window: _Window, out: _Array) -> None: ...
+    @staticmethod
+    def conv2d_backward_weight(x: _Array, dy: _Array, window: _Window, out: _Array) -> None: ...
+    @staticmethod
+    def im2col(x: _Array, kernel_size: tuple[int, int], window: _Window, out: _Array) -> None: ...
+    @staticmethod
+    def col2im(
+        columns: _Array, kernel_size: tuple[int, int], window: _Window, out: _Array
+    ) -> None: ...
     @staticmethod
     def gemm(
         a: _Array,

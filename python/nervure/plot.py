@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["confusion_matrix", "learning_curves"]
+__all__ = ["confusion_matrix", "learning_curves", "precision_recall_curves", "roc_curves"]
 
 TRAINING, VALIDATION = "#4c78a8", "#f58518"
 StrPath = str | os.PathLike[str]
@@ -165,16 +165,108 @@ def confusion_matrix(
     for i, j in np.argwhere(counts > 0):
         dark = (share if i == j else np.sqrt(share))[i, j] > 0.7
         colour = "white" if dark else "0.15"
-        axes.text(j, i, f"{counts[i, j]}", ha="center", va="center", fontsize=9, color=colour)
+        axes.text(j, i, f"{counts[i, j]:g}", ha="center", va="center", fontsize=9, color=colour)
     axes.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) > 3 else 0)
     axes.set_yticks(range(len(names)), names)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     accuracy = np.trace(counts) / max(counts.sum(), 1)
-    axes.set_title(f"{100 * accuracy:.2f} % of {counts.sum()} right", fontsize=10, loc="left")
+    axes.set_title(f"{100 * accuracy:.2f} % of {counts.sum():g} right", fontsize=10, loc="left")
     axes.set_xticks(np.arange(len(names) + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(len(names) + 1) - 0.5, minor=True)
     axes.grid(which="minor", color="0.9", linewidth=0.8)
     axes.tick_params(which="both", length=0)
     axes.spines[:].set_visible(False)
     return _save(figure, path)
+
+
+# ---- ROC and precision-recall curves -------------------------------------------------------------
+
+
+def roc_curves(curves: Any, path: StrPath | None = None) -> Figure:
+    """Share of hits over share of false alarms, a line per class, with the areas in the legend.
+
+    Parameters
+    ----------
+    curves
+        A :class:`nervure.metrics.ROCAUC`, ``{name: (fpr, tpr, ...)}``, or what
+        :func:`nervure.metrics.roc_curve` gave.
+    path
+        Where to write the picture.
+
+    Raises
+    ------
+    ValueError
+        If there is no curve.
+    ImportError
+        Without matplotlib.
+    """
+    named = _named_curves("roc_curves", curves)
+    figure = _figure("roc_curves", 4.4, 4.4)
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="0.75", linewidth=1, linestyle="--")  # what guessing gives
+    for name, (false, true) in named.items():
+        area = float(np.sum(np.diff(false) * (true[1:] + true[:-1])) / 2)
+        axes.plot(false, true, label=f"{name}  {area:.4g}".strip(), linewidth=1.6)
+    _finish_curves(axes, "false positive rate", "true positive rate", "area", "lower right")
+    return _save(figure, path)
+
+
+def precision_recall_curves(curves: Any, path: StrPath | None = None) -> Figure:
+    """Precision over recall, a step line per class, with the average precision in the legend.
+
+    Parameters
+    ----------
+    curves
+        A :class:`nervure.metrics.AveragePrecision`, ``{name: (precision, recall, ...)}``, or what
+        :func:`nervure.metrics.precision_recall_curve` gave.
+    path
+        Where to write the picture.
+
+    Raises
+    ------
+    ValueError
+        If there is no curve.
+    ImportError
+        Without matplotlib.
+    """
+    named = _named_curves("precision_recall_curves", curves)
+    figure = _figure("precision_recall_curves", 4.4, 4.4)
+    axes = figure.subplots()
+    for name, (precision, recall) in named.items():
+        mean = float(-np.sum(np.diff(recall) * precision[:-1]))
+        label = f"{name}  {mean:.4g}".strip()
+        axes.plot(recall, precision, label=label, linewidth=1.6, drawstyle="steps-post")
+    _finish_curves(axes, "recall", "precision", "average precision", "lower left")
+    return _save(figure, path)
+
+
+def _named_curves(function: str, curves: Any) -> dict[str, tuple[Any, Any]]:
+    """Name -> the two coordinates, as arrays."""
+    if callable(getattr(curves, "curves", None)):
+        curves = curves.curves()
+    if not isinstance(curves, Mapping):
+        curves = {"": curves} if len(curves) else {}
+    if not curves:
+        raise ValueError(f"[plot.{function}] there must be at least one curve, got none")
+    named = {}
+    for name, curve in curves.items():
+        x, y = (np.asarray(values, dtype=np.float64) for values in curve[:2])
+        if x.ndim != 1 or x.shape != y.shape:
+            raise ValueError(
+                f"[plot.{function}] a curve must be two arrays (n,), got {x.shape} and {y.shape}"
+            )
+        named[str(name)] = (x, y)
+    return named
+
+
+def _finish_curves(axes: Axes, x: str, y: str, legend: str, place: str) -> None:
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_aspect("equal")
+    axes.grid(color="0.92")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(title=legend, frameon=False, loc=place, fontsize=8)

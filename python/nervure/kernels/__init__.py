@@ -18,6 +18,7 @@ from .activation import (
     softmax_backward,
     softmax_forward,
 )
+from .conv import col2im, conv2d_backward_data, conv2d_backward_weight, conv2d_forward, im2col
 from .optim import adam_step, rmsprop_step, sgd_step
 from .product import gemm
 
@@ -25,8 +26,13 @@ __all__ = [
     "activation_backward",
     "activation_forward",
     "adam_step",
+    "col2im",
+    "conv2d_backward_data",
+    "conv2d_backward_weight",
+    "conv2d_forward",
     "cross_entropy_forward",
     "gemm",
+    "im2col",
     "log_softmax_backward",
     "log_softmax_forward",
     "rmsprop_step",

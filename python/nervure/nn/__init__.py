@@ -15,7 +15,10 @@ from nervure.nn.activation import (
     Softplus,
     Tanh,
 )
+from nervure.nn.alignment import AdditiveAttention, DotAttention
+from nervure.nn.attention import KeyValueCache, MultiheadAttention
 from nervure.nn.container import Flatten, Identity, ModuleDict, ModuleList, Sequential, Unflatten
+from nervure.nn.conv import Conv1d, Conv2d, ConvTranspose2d
 from nervure.nn.dropout import Dropout
 from nervure.nn.linear import Linear
 from nervure.nn.loss import (
@@ -35,15 +38,21 @@ from nervure.nn.parameter import Parameter
 __all__ = [
     "ELU",
     "GELU",
+    "AdditiveAttention",
     "BCELoss",
     "BCEWithLogitsLoss",
+    "Conv1d",
+    "Conv2d",
+    "ConvTranspose2d",
     "CrossEntropyLoss",
+    "DotAttention",
     "Dropout",
     "Flatten",
     "Hardtanh",
     "HuberLoss",
     "Identity",
     "KLDivLoss",
+    "KeyValueCache",
     "L1Loss",
     "LeakyReLU",
     "Linear",
@@ -52,6 +61,7 @@ __all__ = [
     "Module",
     "ModuleDict",
     "ModuleList",
+    "MultiheadAttention",
     "NLLLoss",
     "Parameter",
     "ReLU",

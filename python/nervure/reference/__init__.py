@@ -9,6 +9,12 @@ stay float64 throughout, so that finite differences can prove the backward formu
 the tests, and then these functions prove the kernels.
 """
 
+from .attention import (
+    scaled_dot_product_attention,
+    scaled_dot_product_attention_backward,
+    self_attention,
+    self_attention_backward,
+)
 from .binary import (
     add,
     add_backward,
@@ -37,6 +43,14 @@ from .binary import (
     sub_backward,
     where,
     where_backward,
+)
+from .conv import (
+    conv1d,
+    conv1d_backward,
+    conv2d,
+    conv2d_backward,
+    conv_transpose2d,
+    conv_transpose2d_backward,
 )
 from .dropout import (
     dropout,
@@ -220,6 +234,12 @@ __all__ = [
     "clip_grad_value_",
     "clone",
     "clone_backward",
+    "conv1d",
+    "conv1d_backward",
+    "conv2d",
+    "conv2d_backward",
+    "conv_transpose2d",
+    "conv_transpose2d_backward",
     "cos",
     "cos_backward",
     "cross_entropy",
@@ -311,8 +331,12 @@ __all__ = [
     "rmsprop_step",
     "row_major",
     "row_major_backward",
+    "scaled_dot_product_attention",
+    "scaled_dot_product_attention_backward",
     "select",
     "select_backward",
+    "self_attention",
+    "self_attention_backward",
     "sgd_step",
     "sigmoid",
     "sigmoid_backward",

@@ -18,6 +18,8 @@ from .activation import (
     softplus,
     tanh,
 )
+from .attention import attention_weights, scaled_dot_product_attention
+from .conv import conv1d, conv2d, conv_transpose2d
 from .layer import dropout, linear, normalize, one_hot
 from .loss import (
     binary_cross_entropy,
@@ -32,8 +34,12 @@ from .loss import (
 )
 
 __all__ = [
+    "attention_weights",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
+    "conv1d",
+    "conv2d",
+    "conv_transpose2d",
     "cross_entropy",
     "dropout",
     "elu",
@@ -50,6 +56,7 @@ __all__ = [
     "normalize",
     "one_hot",
     "relu",
+    "scaled_dot_product_attention",
     "sigmoid",
     "silu",
     "smooth_l1_loss",

@@ -9,13 +9,36 @@ take operations, inputs and PyTorch equivalents from here too. A new operation i
 
 from __future__ import annotations
 
-from . import binary, index, loss, matmul, optim, reduce, shape, softmax, unary
+from . import (
+    attention,
+    binary,
+    conv,
+    index,
+    loss,
+    matmul,
+    optim,
+    reduce,
+    shape,
+    softmax,
+    unary,
+)
 from .optim import StepCase
 from .table import Case
 
 __all__ = ["CASES", "STEPS", "Case", "StepCase", "cases_of", "ops"]
 
-FAMILIES = (binary, unary, reduce, shape, index, matmul, softmax, loss)
+FAMILIES = (
+    binary,
+    unary,
+    reduce,
+    shape,
+    index,
+    matmul,
+    softmax,
+    loss,
+    conv,
+    attention,
+)
 
 CASES: tuple[Case, ...] = tuple(case for family in FAMILIES for case in family.rows())
 STEPS: tuple[StepCase, ...] = tuple(optim.rows())

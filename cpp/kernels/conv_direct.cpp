@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "kernels/conv_direct.h"
+
+#include "core/parallel.h"
+#include "core/scratch.h"
+#include "kernels/conv_sweep.h"
+#include "kernels/gemm_block.h"
+#include "kernels/gemm_epilogue.h"
+#include "kernels/gemm_pack.h"
+
+namespace nervure::kernels::NV_ISA {
+namespace {
+
+constexpr std::int64_t kChunk = 200'000;  // multiply-adds, as in gemm.cpp
+// Weights that stay in the second-level cache while the pixels of a unit pass by.
+#if defined(__AVX512F__)
+constexpr std::int64_t kWeightFloats = 144 * 1024;
+#else
+constexpr std::int64_t kWeightFloats = 48 * 1024;
+#endif
+
+/// A sweep over all images with the weights of its taps. Every target pixel is a row of the product
+/// [pixels x depth] [depth x outputs], one for each group.
+struct Job {
+  Sweep sweep;
+  std::int64_t images, groups, outputs;  // outputs: of a group
+  const float* source;
+  const float* weights;  // of group g from g * depth * padded_outputs on, in panels
+  Panels panels;
+  const float* bias;
+  Activation activation;
+  // Pixel (i, j) of image n goes to target + n * image_step + i * row_step + j * column_step.
+  float* target;
+  std::int64_t image_step, row_step, column_step;
+
+  RunPlan plan;
+  const std::int64_t* offset;  // of the runs
+
+  std::int64_t depth() const { return plan.count * plan.length; }
+  std::int64_t padded_outputs() const { return ceil_div(outputs, kLanes) * kLanes; }
+};
+
+/// The tiles of one unit: rows [begin, end) of the grid on one image.
+class Unit {
+ public:
+  Unit(const Job& job, std::int64_t image, std::int64_t begin, std::int64_t end, const float* source)
+      : job_(job), begin_(begin), pixels_((end - begin) * job.sweep.columns), source_(source) {
+    target_ = job.target + image * job.image_step + begin * job.row_step;
+    source_row_ = job.sweep.row_step * job.sweep.pitch();
+    source_column_ = job.sweep.column_step * job.sweep.channels;
+  }
+
+  void run() {
+    for (group_ = 0; group_ < job_.groups; ++group_) {
+      const float* weights = job_.weights + group_ * job_.depth() * job_.padded_outputs();
+      std::int64_t column = 0;
+      for (int s = 0; s < 2; ++s) {
+        const std::int64_t count = job_.panels.count[s];
+        if (!count) continue;
+        vectors_ = job_.panels.vectors[s];
+        const std::int64_t width = static_cast<std::int64_t>(vectors_) * kLanes;
+        in_blocks(weights, column, count, width);
+        weights += count * width * job_.depth();
+        column += count * width;
+      }
+    }
+  }
+
+ private:
+  /// Panels of one width, in blocks of weights that fit the cache: some panels at a time, or part of their depth.
+  void in_blocks(const float* weights, std::int64_t column, std::int64_t count, std::int64_t width) {
+    const std::int64_t runs = larger(smaller(kWeightFloats / (width * job_.plan.length), job_.plan.count), 1);
+    const std::int64_t group = larger(kWeightFloats / (width * job_.depth()), 1);
+    for (std::int64_t first = 0; first < count; first += group)
+      for (std::int64_t run = 0; run < job_.plan.count; run += runs) {
+        runs_ = {job_.offset + run, smaller(runs, job_.plan.count - run), job_.plan.length, 1};
+        accumulate_ = run > 0;
+        last_ = run + runs >= job_.plan.count;
+        pass(weights + first * width * job_.depth() + run * job_.plan.length * width, column + first * width,
+             smaller(group, count - first), width);
+      }
+  }
+
+  void pass(const float* weights, std::int64_t column, std::int64_t panels, std::int64_t width) {
+    const RowTiles tiles = cut_rows(pixels_, max_tile_rows(vectors_));
+    std::int64_t i = 0, j = 0;
+    for (std::int64_t t = 0; t < tiles.count; ++t) {
+      const int height = tiles.height + (t < tiles.taller);
+      for (int r = 0; r < height; ++r) {
+        from_[r] = source_ + i * source_row_ + j * source_column_ + group_ * (job_.sweep.channels / job_.groups);
+        to_[r] = target_ + i * job_.row_step + j * job_.column_step + group_ * job_.outputs + column;
+        if (++j == job_.sweep.columns) {
+          j = 0;
+          ++i;
+        }
+      }
+      under_panels(height, weights, column, panels, width);
+    }
+  }
+
+  void under_panels(int height, const float* weights, std::int64_t column, std::int64_t panels, std::int64_t width) {
+    for (std::int64_t panel = 0; panel < panels; ++panel, column += width) {
+      const std::int64_t columns = smaller(width, job_.outputs - column);
+      const bool masked = columns < width;
+      const ConvTileOutput out{to_, columns - width + kLanes,
+                               last_ && job_.bias ? job_.bias + group_ * job_.outputs + column : nullptr, accumulate_,
+                               last_ && job_.activation == Activation::relu};
+      conv_tile_function(height, vectors_, masked)(from_, runs_, weights + panel * width * job_.depth(), width, out);
+      if (last_ && job_.activation != Activation::none && job_.activation != Activation::relu)
+        for (int r = 0; r < height; ++r) activate_rows(job_.activation, 1, columns, to_[r], 0);
+      for (int r = 0; r < height; ++r) to_[r] += width;
+    }
+  }
+
+  const Job& job_;
+  std::int64_t begin_, pixels_, group_ = 0, source_row_, source_column_;
+  const float* source_;
+  float* target_;
+  int vectors_ = 0;
+  TileRuns runs_{};
+  bool accumulate_ = false, last_ = false;
+  const float* from_[kTileRows];
+  float* to_[kTileRows];
+};
+
+void run_job(const Job& job) {
+  const Sweep& sweep = job.sweep;
+  const std::int64_t rows = rows_of_unit(sweep, job.images), per_image = ceil_div(sweep.rows, rows);
+  const std::int64_t work = larger(rows * sweep.columns * job.depth() * job.groups * job.outputs, 1);
+  core::parallel_for(job.images * per_image, larger(kChunk / work, 1), [&](std::int64_t first, std::int64_t end) {
+    const core::Scratch<float> copy(static_cast<std::size_t>(sweep.copy_size(rows) + 1));
+    for (std::int64_t unit = first; unit < end; ++unit) {
+      const std::int64_t n = unit / per_image, begin = unit % per_image * rows;
+      const std::int64_t last = smaller(begin + rows, sweep.rows);
+      const float* image = job.source + n * sweep.height * sweep.width * sweep.channels;
+      Unit(job, n, begin, last, source_rows(sweep, image, begin, last, copy.get())).run();
+    }
+  });
+}
+
+/// A matrix of weights, [depth x outputs] of one group, into panels; rows [first, first + depth) of `all`.
+void pack_weights(const float* b, std::int64_t ldb, bool transposed, std::int64_t depth, std::int64_t outputs,
+                  const Panels& panels, std::int64_t first, std::int64_t all, float* packed) {
+  std::int64_t column = 0;
+  for (int s = 0; s < 2; ++s) {
+    const std::int64_t width = static_cast<std::int64_t>(panels.vectors[s]) * kLanes;
+    const std::int64_t columns = panels.count[s] * width;
+    if (columns > 0)
+      pack_b(b + (transposed ? column * ldb : column), ldb, transposed, depth, smaller(columns, outputs - column),
+             panels.vectors[s], packed + first * width, all);
+    column += columns;
+    packed += columns * all;
+  }
+}
+
+// ---- backward data ------------------------------------------------------------------------------------------------
+
+/// x mod n, never negative.
+NV_INLINE std::int64_t residue(std::int64_t x, std::int64_t n) { return (x % n + n) % n; }
+
+/// Taps that reach target pixels `phase`, `phase` + stride ... of the data from y, and the first source pixel: the
+/// pixel i stride + phase gets y[i + (phase + pad - tap dilation) / stride] through a tap for which that is whole.
+std::int64_t phase_taps(std::int64_t phase, std::int64_t size, std::int64_t stride, std::int64_t pad,
+                        std::int64_t dilation, Taps& taps) {
+  taps.count = 0;
+  std::int64_t first = 0;
+  for (std::int64_t tap = size - 1; tap >= 0; --tap) {
+    const std::int64_t distance = phase + pad - tap * dilation;
+    if (residue(distance, stride) != 0) continue;
+    const std::int64_t at = distance / stride;
+    if (taps.count == 0) first = at;
+    taps.offset[taps.count] = at - first;
+    taps.number[taps.count++] = tap;
+  }
+  return first;
+}
+
+/// Pixels that no tap reaches.
+void fill_untouched(const Job& job, const float* bias) {
+  const std::int64_t channels = job.groups * job.outputs;
+  core::parallel_for(job.images * job.sweep.rows, 64, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t row = begin; row < end; ++row)
+      for (std::int64_t j = 0; j < job.sweep.columns; ++j) {
+        float* const to = job.target + row / job.sweep.rows * job.image_step + row % job.sweep.rows * job.row_step +
+                          j * job.column_step;
+        for_vectors(0, channels, [&](std::int64_t c, std::int64_t count) NV_INLINE_LAMBDA {
+          store_some(to + c, bias ? load_some(bias + c, count) : vf{}, count);
+        });
+        activate_rows(job.activation, 1, channels, to, 0);
+      }
+  });
+}
+
+class BackwardData {
+ public:
+  BackwardData(const Conv& v, const float* w)
+      : v_(v),
+        w_(w),
+        weights_(static_cast<std::size_t>(v.R * v.S * v.K * ceil_div(v.group_inputs(), kLanes) * kLanes)),
+        taps_(static_cast<std::size_t>(2 * (v.R + v.S))),
+        runs_(static_cast<std::size_t>(v.R * v.S)) {}
+
+  void phase(std::int64_t i, std::int64_t j, const float* dy, const float* bias, Activation activation, float* dx) {
+    Job job{};
+    Sweep& s = job.sweep;
+    s.height = v_.P;
+    s.width = v_.Q;
+    s.channels = v_.K;
+    s.rows = ceil_div(v_.H - i, v_.stride_h);
+    s.columns = ceil_div(v_.W - j, v_.stride_w);
+    s.row_step = s.column_step = 1;
+    s.down.offset = taps_.get();
+    s.down.number = s.down.offset + v_.R;
+    s.across.offset = s.down.number + v_.R;
+    s.across.number = s.across.offset + v_.S;
+    s.first_row = phase_taps(i, v_.R, v_.stride_h, v_.pad_top, v_.dilation_h, s.down);
+    s.first_column = phase_taps(j, v_.S, v_.stride_w, v_.pad_left, v_.dilation_w, s.across);
+    job.images = v_.N;
+    job.groups = v_.groups;
+    job.outputs = v_.group_inputs();
+    job.source = dy;
+    job.bias = bias;
+    job.activation = activation;
+    job.target = dx + (i * v_.W + j) * v_.C;
+    job.image_step = v_.H * v_.W * v_.C;
+    job.row_step = v_.stride_h * v_.W * v_.C;
+    job.column_step = v_.stride_w * v_.C;
+    if (s.down.count * s.across.count == 0) return fill_untouched(job, bias);
+    job.plan = plan_runs(s, v_.group_outputs());
+    fill_runs(s, job.plan, runs_.get());
+    job.offset = runs_.get();
+    job.panels = cut_panels(job.outputs);
+    pack(job);
+    job.weights = weights_.get();
+    run_job(job);
+  }
+
+ private:
+  /// B[(tap, k), c] = w[tap, c, k].
+  void pack(const Job& job) {
+    const std::int64_t depth = job.depth(), outputs = v_.group_outputs(), inputs = v_.group_inputs();
+    const Taps &down = job.sweep.down, &across = job.sweep.across;
+    core::parallel_for(v_.groups, larger(16 * 1024 / (depth * inputs), 1), [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t g = begin; g < end; ++g)
+        for (std::int64_t r = 0; r < down.count; ++r)
+          for (std::int64_t s = 0; s < across.count; ++s)
+            pack_weights(w_ + (down.number[r] * v_.S + across.number[s]) * inputs * v_.K + g * outputs, v_.K, true,
+                         outputs, inputs, job.panels, (r * across.count + s) * outputs, depth,
+                         weights_.get() + g * depth * job.padded_outputs());
+    });
+  }
+
+  const Conv& v_;
+  const float* w_;
+  core::Scratch<float> weights_;
+  core::Scratch<std::int64_t> taps_, runs_;
+};
+
+}  // namespace
+
+void direct_forward(const Conv& v, const float* x, const float* w, const float* bias, Activation activation, float* y) {
+  const core::Scratch<std::int64_t> taps(static_cast<std::size_t>(2 * (v.R + v.S) + v.R * v.S));
+  Job job{};
+  job.sweep = forward_sweep(v, taps.get());
+  job.images = v.N;
+  job.groups = v.groups;
+  job.outputs = v.group_outputs();
+  job.source = x;
+  job.panels = cut_panels(job.outputs);
+  job.bias = bias;
+  job.activation = activation;
+  job.target = y;
+  job.image_step = v.P * v.Q * v.K;
+  job.row_step = v.Q * v.K;
+  job.column_step = v.K;
+  job.plan = plan_runs(job.sweep, v.group_inputs());
+  std::int64_t* const offset = taps.get() + 2 * (v.R + v.S);
+  fill_runs(job.sweep, job.plan, offset);
+  job.offset = offset;
+
+  const std::int64_t depth = v.depth(), padded = job.padded_outputs();
+  const core::Scratch<float> weights(static_cast<std::size_t>(v.groups * depth * padded));
+  core::parallel_for(v.groups, larger(16 * 1024 / (depth * padded), 1), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t g = begin; g < end; ++g)
+      pack_weights(w + g * job.outputs, v.K, false, depth, job.outputs, job.panels, 0, depth,
+                   weights.get() + g * depth * padded);
+  });
+  job.weights = weights.get();
+  run_job(job);
+}
+
+void direct_backward_data(const Conv& v, const float* dy, const float* w, const float* bias, Activation activation,
+                          float* dx) {
+  BackwardData backward(v, w);
+  for (std::int64_t i = 0; i < smaller(v.stride_h, v.H); ++i)
+    for (std::int64_t j = 0; j < smaller(v.stride_w, v.W); ++j) backward.phase(i, j, dy, bias, activation, dx);
+}
+
+}  // namespace nervure::kernels::NV_ISA

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "core/parallel.h"
+#include "core/scratch.h"
+#include "kernels/gemm_block.h"
+#include "kernels/winograd.h"
+#include "kernels/winograd_tiles.h"
+
+namespace nervure::kernels::NV_ISA {
+namespace {
+
+constexpr std::int64_t kLine = 16;  // floats in a cache line
+#ifndef NV_DW_TILES
+#define NV_DW_TILES 48
+#endif
+constexpr std::int64_t kTiles = NV_DW_TILES;  // transformed together
+constexpr std::int64_t kMostChannels = 128;   // of a block on either side
+constexpr std::int64_t kTasks = 8;            // to be had by cutting the sum over tiles, if blocks are fewer
+
+/// How the work is cut: blocks of channels times output channels, and the tiles of each into parts, whose sums are
+/// added up in order at the end.
+struct Cut {
+  std::int64_t c_blocks, c_size, k_blocks, k_size, parts, part_tiles;
+
+  std::int64_t blocks() const { return c_blocks * k_blocks; }
+};
+
+std::int64_t even_size(std::int64_t n, std::int64_t blocks) { return round_up(ceil_div(n, blocks), kLanes); }
+
+Cut cut_work(const WinogradShape& s, std::int64_t tiles) {
+  Cut cut{};
+  cut.c_size = even_size(s.channels, ceil_div(s.channels, kMostChannels));
+  cut.k_size = even_size(s.out_channels, ceil_div(s.out_channels, kMostChannels));
+  cut.c_blocks = ceil_div(s.channels, cut.c_size);
+  cut.k_blocks = ceil_div(s.out_channels, cut.k_size);
+  const std::int64_t most = ceil_div(tiles, kTiles);
+  cut.parts = smaller(most, larger(1, kTasks / cut.blocks()));
+  cut.part_tiles = ceil_div(tiles, cut.parts);
+  cut.parts = ceil_div(tiles, cut.part_tiles);
+  return cut;
+}
+
+template <class P>
+class WeightGradient {
+ public:
+  WeightGradient(const WinogradShape& s, const float* x, const float* dy, float* dw)
+      : shape_(s),
+        x_(x),
+        dy_(dy),
+        dw_(dw),
+        grid_(s.images, s.out_height, s.out_width, P::kTile),
+        cut_(cut_work(s, grid_.count())),
+        panels_(cut_panels(cut_.k_size)) {}
+
+  void run() const {
+    const std::int64_t most = larger(shape_.channels, shape_.out_channels);
+    const core::Scratch<float> zeros(static_cast<std::size_t>(most));
+    std::memset(zeros.get(), 0, static_cast<std::size_t>(most) * sizeof(float));
+    const float* const zero_pixel = zeros.get();
+    if (cut_.parts == 1) {
+      core::parallel_chunks(cut_.blocks(), [&](std::int64_t block) {
+        const core::Scratch<float> sum(static_cast<std::size_t>(block_floats()));
+        add_tiles(block, 0, zero_pixel, sum.get());
+        finish(block, {0, channels(block).size()}, sum.get());
+      });
+      return;
+    }
+    const core::Scratch<float> sums(static_cast<std::size_t>(cut_.blocks() * cut_.parts * block_floats()));
+    float* const all = sums.get();
+    core::parallel_chunks(cut_.blocks() * cut_.parts, [&](std::int64_t task) {
+      add_tiles(task / cut_.parts, task % cut_.parts, zero_pixel, all + task * block_floats());
+    });
+    for (std::int64_t block = 0; block < cut_.blocks(); ++block)
+      core::parallel_for(channels(block).size(), 8, [&](std::int64_t begin, std::int64_t end) {
+        finish(block, {begin, end}, all + block * cut_.parts * block_floats());
+      });
+  }
+
+ private:
+  static constexpr std::int64_t kPoints = P::kSide * P::kSide;
+
+  std::int64_t point_floats() const { return cut_.c_size * cut_.k_size + kLine; }
+  std::int64_t block_floats() const { return kPoints * point_floats(); }
+  Range channels(std::int64_t block) const {
+    const std::int64_t begin = block / cut_.k_blocks * cut_.c_size;
+    return {begin, smaller(begin + cut_.c_size, shape_.channels)};
+  }
+  Range out_channels(std::int64_t block) const {
+    const std::int64_t begin = block % cut_.k_blocks * cut_.k_size;
+    return {begin, smaller(begin + cut_.k_size, shape_.out_channels)};
+  }
+
+  /// sum[point][c][k] over one part of the tiles.
+  void add_tiles(std::int64_t block, std::int64_t part, const float* zeros, float* sum) const {
+    // An odd number of lines between rows: columns of a matrix then spread over all sets of the cache.
+    const std::int64_t v_stride = round_up(cut_.c_size, 2 * kLine) + kLine;
+    const std::int64_t z_stride = round_up(cut_.k_size, 2 * kLine) + kLine;
+    const core::Scratch<float> v(static_cast<std::size_t>(kPoints * kTiles * v_stride));
+    const core::Scratch<float> z(static_cast<std::size_t>(kPoints * kTiles * z_stride));
+    const Pixels in{shape_.height, shape_.width, shape_.channels};
+    const Pixels out{shape_.out_height, shape_.out_width, shape_.out_channels};
+    const Range c = channels(block), k = out_channels(block);
+    const std::int64_t first = part * cut_.part_tiles, end = smaller(first + cut_.part_tiles, grid_.count());
+    const std::int64_t steps = ceil_div(end - first, kTiles), step = ceil_div(end - first, steps);
+    for (std::int64_t begin = first; begin < end; begin += step) {
+      const std::int64_t stop = smaller(begin + step, end);
+      grid_.walk(begin, stop, shape_.pad_top, shape_.pad_left, [&](std::int64_t t, const Corner& corner) {
+        spread_tile<typename P::Input>(x_, corner, in, zeros, c.begin, c.end,
+                                       {v.get() + t * v_stride, kTiles * v_stride});
+      });
+      grid_.walk(begin, stop, 0, 0, [&](std::int64_t t, const Corner& corner) {
+        spread_tile<typename P::OutputAdjoint>(dy_, corner, out, zeros, k.begin, k.end,
+                                               {z.get() + t * z_stride, kTiles * z_stride});
+      });
+      for (std::int64_t p = 0; p < kPoints; ++p)
+        multiply(v.get() + p * kTiles * v_stride, v_stride, z.get() + p * kTiles * z_stride, z_stride, c.size(),
+                 stop - begin, begin > first, sum + p * point_floats());
+    }
+  }
+
+  /// sum (+)= Vᵀ Z.
+  void multiply(const float* v, std::int64_t v_stride, const float* z, std::int64_t z_stride, std::int64_t rows,
+                std::int64_t tiles, bool accumulate, float* sum) const {
+    for (int s = 0; s < 2; ++s) {
+      const int vectors = panels_.vectors[s];
+      if (!panels_.count[s]) continue;
+      const RowTiles cut = cut_rows(rows, max_tile_rows(vectors));
+      for (std::int64_t panel = 0; panel < panels_.count[s]; ++panel) {
+        TileOutput out{sum, cut_.k_size, kLanes, nullptr, nullptr, accumulate, false};
+        const float* a = v;
+        for (std::int64_t t = 0; t < cut.count; ++t) {
+          const int height = cut.height + (t < cut.taller);
+          tile_function(TileA::columns, height, vectors, false)(a, v_stride, z, z_stride, tiles, out);
+          a += height;
+          out.c += height * cut_.k_size;
+        }
+        z += vectors * kLanes;
+        sum += vectors * kLanes;
+      }
+    }
+  }
+
+  /// dw = Gᵀ (sum over the parts) G for some rows of a block.
+  void finish(std::int64_t block, Range rows, const float* sums) const {
+    const Range c = channels(block), k = out_channels(block);
+    const std::int64_t K = shape_.out_channels, plane = shape_.channels * K;
+    for (std::int64_t row = rows.begin; row < rows.end; ++row) {
+      float* const to = dw_ + (c.begin + row) * K + k.begin;
+      for_vectors(0, k.size(), [&](std::int64_t j, std::int64_t count) NV_INLINE_LAMBDA {
+        const float* from = sums + row * cut_.k_size + j;
+        transform_square<typename P::FilterAdjoint>(
+            [&](int r, int q) NV_INLINE_LAMBDA {
+              const float* of_point = from + (r * P::kSide + q) * point_floats();
+              vf total = load(of_point);
+              for (std::int64_t part = 1; part < cut_.parts; ++part) total += load(of_point + part * block_floats());
+              return total;
+            },
+            [&](int r, int q, vf v) NV_INLINE_LAMBDA { store_some(to + (r * 3 + q) * plane + j, v, count); });
+      });
+    }
+  }
+
+  const WinogradShape shape_;
+  const float* x_;
+  const float* dy_;
+  float* dw_;
+  TileGrid grid_;
+  Cut cut_;
+  Panels panels_;
+};
+
+}  // namespace
+
+void winograd_backward_weight(const WinogradShape& s, const float* x, const float* dy, float* dw) {
+  if (s.channels == 0 || s.out_channels == 0) return;
+  if (s.images * s.out_height * s.out_width == 0) {
+    std::memset(dw, 0, static_cast<std::size_t>(9 * s.channels * s.out_channels) * sizeof(float));
+    return;
+  }
+  if (s.tile == 2)
+    WeightGradient<Points<2>>(s, x, dy, dw).run();
+  else
+    WeightGradient<Points<4>>(s, x, dy, dw).run();
+}
+
+}  // namespace nervure::kernels::NV_ISA

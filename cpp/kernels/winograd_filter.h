@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Weights as the products of Winograd's convolution want them.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/gemm_block.h"
+
+namespace nervure::kernels::NV_ISA {
+
+/// G g Gᵀ in panels of output columns: [panel][point][depth][panel's width], zero past the last column.
+/// Weights (3, 3, channels, out_channels); `transposed` turns them by 180 degrees and exchanges the channels, for the
+/// gradient of the data: depth is then out_channels, columns channels.
+struct WinogradFilter {
+  std::int64_t channels, out_channels;
+  bool transposed;
+  int tile;
+
+  std::int64_t depth() const { return transposed ? out_channels : channels; }
+  std::int64_t columns() const { return transposed ? channels : out_channels; }
+};
+
+std::int64_t winograd_filter_size(const WinogradFilter& filter);
+void winograd_filter(const WinogradFilter& filter, const Panels& panels, const float* w, float* u);
+
+}  // namespace nervure::kernels::NV_ISA

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Squares of an image and their transforms. A run of consecutive tiles is transformed for all channels into
+// [point][tile][channel], where every point is a small matrix.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/lanes.h"
+#include "kernels/winograd_points.h"
+
+namespace nervure::kernels::NV_ISA {
+namespace {
+
+NV_INLINE std::int64_t round_up(std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; }
+
+/// A map of pixels with dense channels.
+struct Pixels {
+  std::int64_t height, width, channels;
+};
+
+/// The corner of one tile's square in an image; may lie outside.
+struct Corner {
+  std::int64_t image, row, column;
+};
+
+/// Tiles of all images in row-major order; tile (i, j) begins at pixel (i tile - pad_top, j tile - pad_left).
+class TileGrid {
+ public:
+  TileGrid(std::int64_t images, std::int64_t out_height, std::int64_t out_width, int tile)
+      : tile_(tile), rows_(ceil_div(out_height, tile)), columns_(ceil_div(out_width, tile)), images_(images) {}
+
+  std::int64_t count() const { return images_ * rows_ * columns_; }
+
+  /// body(tile - begin, corner) for tiles [begin, end).
+  template <class Body>
+  inline void walk(std::int64_t begin, std::int64_t end, std::int64_t pad_top, std::int64_t pad_left,
+                   const Body& body) const {
+    std::int64_t column = begin % columns_, row = begin / columns_ % rows_, image = begin / columns_ / rows_;
+    for (std::int64_t tile = begin; tile < end; ++tile) {
+      body(tile - begin, Corner{image, row * tile_ - pad_top, column * tile_ - pad_left});
+      if (++column < columns_) continue;
+      column = 0;
+      if (++row < rows_) continue;
+      row = 0;
+      ++image;
+    }
+  }
+
+ private:
+  std::int64_t tile_, rows_, columns_, images_;
+};
+
+/// Where the transform of one tile goes: vector (point, channel) at to + point * point_stride + channel.
+struct Spread {
+  float* to;
+  std::int64_t point_stride;
+};
+
+/// The transform of the square of Map::kIn pixels at `from`, wholly inside an image, for channels [begin, end).
+template <class Map>
+inline void spread_inner(const float* from, const Pixels& image, std::int64_t begin, std::int64_t end,
+                         const Spread& spread) {
+  const std::int64_t row_stride = image.width * image.channels;
+  for_vectors(begin, end, [&](std::int64_t c, std::int64_t count) NV_INLINE_LAMBDA {
+    transform_square<Map>(
+        [&](int i, int j) NV_INLINE_LAMBDA { return load_some(from + i * row_stride + j * image.channels + c, count); },
+        [&](int i, int j, vf v)
+            NV_INLINE_LAMBDA { store(spread.to + (i * Map::kOut + j) * spread.point_stride + c - begin, v); });
+  });
+}
+
+/// The same for a square that sticks out: pixels outside are zero.
+template <class Map>
+inline void spread_edge(const float* images, const Corner& corner, const Pixels& image, const float* zeros,
+                        std::int64_t begin, std::int64_t end, const Spread& spread) {
+  const float* pixel[Map::kIn][Map::kIn];
+  for (int i = 0; i < Map::kIn; ++i)
+    for (int j = 0; j < Map::kIn; ++j) {
+      const std::int64_t row = corner.row + i, column = corner.column + j;
+      const bool inside = row >= 0 && row < image.height && column >= 0 && column < image.width;
+      pixel[i][j] =
+          inside ? images + ((corner.image * image.height + row) * image.width + column) * image.channels : zeros;
+    }
+  for_vectors(begin, end, [&](std::int64_t c, std::int64_t count) NV_INLINE_LAMBDA {
+    transform_square<Map>([&](int i, int j) NV_INLINE_LAMBDA { return load_some(pixel[i][j] + c, count); },
+                          [&](int i, int j, vf v) NV_INLINE_LAMBDA {
+                            store(spread.to + (i * Map::kOut + j) * spread.point_stride + c - begin, v);
+                          });
+  });
+}
+
+/// Channels [begin, end) of one square, the lanes of the last vector past `end` zero. `zeros`: image.channels of them.
+template <class Map>
+inline void spread_tile(const float* images, const Corner& corner, const Pixels& image, const float* zeros,
+                        std::int64_t begin, std::int64_t end, const Spread& spread) {
+  const bool inner = corner.row >= 0 && corner.row + Map::kIn <= image.height && corner.column >= 0 &&
+                     corner.column + Map::kIn <= image.width;
+  if (!inner) return spread_edge<Map>(images, corner, image, zeros, begin, end, spread);
+  const float* from =
+      images + ((corner.image * image.height + corner.row) * image.width + corner.column) * image.channels;
+  spread_inner<Map>(from, image, begin, end, spread);
+}
+
+}  // namespace
+}  // namespace nervure::kernels::NV_ISA

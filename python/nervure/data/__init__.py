@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Data: sets of samples, their batches, padding, splitting, scaling, augmentation, files."""
+
+from nervure.data.augment import Mixup, RandomCrop, RandomHorizontalFlip
+from nervure.data.dataset import ArrayDataset, Dataset, SequenceDataset, Subset, collate
+from nervure.data.loader import DataLoader
+from nervure.data.readers import Table, Vocabulary, read_csv, read_text, windows
+from nervure.data.sampler import (
+    BatchSampler,
+    BucketSampler,
+    RandomSampler,
+    Sampler,
+    SequentialSampler,
+    WeightedRandomSampler,
+)
+from nervure.data.scale import StandardScaler
+from nervure.data.sequence import Padded, pad_sequences
+from nervure.data.split import random_split
+
+__all__ = [
+    "ArrayDataset",
+    "BatchSampler",
+    "BucketSampler",
+    "DataLoader",
+    "Dataset",
+    "Mixup",
+    "Padded",
+    "RandomCrop",
+    "RandomHorizontalFlip",
+    "RandomSampler",
+    "Sampler",
+    "SequenceDataset",
+    "SequentialSampler",
+    "StandardScaler",
+    "Subset",
+    "Table",
+    "Vocabulary",
+    "WeightedRandomSampler",
+    "collate",
+    "pad_sequences",
+    "random_split",
+    "read_csv",
+    "read_text",
+    "windows",
+]
