@@ -85,7 +85,9 @@ _LAZY = {
     "load_metadata": "nervure.serialize",
     "save": "nervure.serialize",
 }
-_SUBMODULES = frozenset({"kernels", "metrics", "models", "nn", "optim", "plot", "reference", "serialize"})
+_SUBMODULES = frozenset(
+    {"kernels", "metrics", "models", "nn", "optim", "plot", "reference", "serialize"}
+)
 
 
 def __getattr__(name: str) -> _Any:
