@@ -98,6 +98,7 @@ def test_algorithms_differ_in_their_rounding() -> None:
     rng = np.random.default_rng(2)
     x, w = nv.tensor(_normal(rng, 2, 64, 16, 16)), nv.tensor(_normal(rng, 64, 64, 3, 3))
     results = {}
+    nv.set_conv_accuracy("accurate")
     for algorithm in ALGORITHMS[1:]:
         nv.set_conv_algorithm(algorithm)
         results[algorithm] = F.conv2d(x, w, padding=1).numpy().tobytes()
@@ -125,7 +126,7 @@ def test_backward_uses_the_algorithm_of_its_forward() -> None:
 
 
 def test_settings() -> None:
-    assert nv.get_conv_algorithm() == "auto"
+    assert (nv.get_conv_algorithm(), nv.get_conv_accuracy()) == ("auto", "fast")
     for algorithm in ALGORITHMS:
         nv.set_conv_algorithm(algorithm)
         assert nv.get_conv_algorithm() == algorithm

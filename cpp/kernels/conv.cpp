@@ -8,6 +8,7 @@
 #include "kernels/conv_im2col.h"
 #include "kernels/gemm.h"
 #include "kernels/gemm_epilogue.h"
+#include "kernels/lanes.h"
 #include "kernels/linear.h"
 #include "kernels/winograd.h"
 
@@ -38,15 +39,22 @@ bool is_winograd(const Conv& v) {
 /// The transforms cost additions per channel of x and y, which the saved multiplications must pay for.
 constexpr std::int64_t kWinogradChannels = 16;
 
+/// What an algorithm asked for can do; automatic where it cannot.
 Path choose(const Conv& v, ConvOptions options) {
   if (options.algorithm == ConvAlgorithm::im2col) return Path::im2col;
   if (is_depthwise(v)) return Path::depthwise;
   if (options.algorithm == ConvAlgorithm::direct) return Path::direct;
   if (is_product(v)) return Path::product;
-  if (is_winograd(v) &&
-      (options.algorithm == ConvAlgorithm::winograd || (v.C >= kWinogradChannels && v.K >= kWinogradChannels)))
-    return Path::winograd;
+  const bool wide = v.C >= kWinogradChannels && v.K >= kWinogradChannels;
+  if (is_winograd(v) && (wide || options.algorithm == ConvAlgorithm::winograd)) return Path::winograd;
   return Path::direct;
+}
+
+/// The gradient of few channels would leave most lanes of a direct tile empty; columns of taps and channels fill them.
+Path choose_data(const Conv& v, ConvOptions options) {
+  const Path path = choose(v, options);
+  const bool few = options.algorithm == ConvAlgorithm::automatic && 2 * v.group_inputs() <= kLanes;
+  return path == Path::direct && few ? Path::im2col : path;
 }
 
 // ---- 1x1: x is (pixels, C), w is (C / groups, K), y is (pixels, K) ------------------------------------------------
@@ -128,7 +136,7 @@ void conv_forward(const Conv& conv, ConvOptions options, const float* x, const f
 
 void conv_backward_data(const Conv& conv, ConvOptions options, const float* dy, const float* w, const float* bias,
                         Activation activation, float* dx) {
-  switch (choose(conv, options)) {
+  switch (choose_data(conv, options)) {
     case Path::product:
       return product_backward_data(conv, dy, w, bias, activation, dx);
     case Path::im2col:

@@ -239,10 +239,11 @@ void depthwise_backward_weight(const Conv& v, const float* x, const float* dy, f
   const core::Scratch<std::int64_t> memory(static_cast<std::size_t>(2 * (v.R + v.S)));
   const Sweep sweep = forward_sweep(v, memory.get());
   const std::int64_t size = v.R * v.S * v.C;
-  sum_parts(v.N * v.P, size, dw, [&](std::int64_t begin, std::int64_t end, float* sum) {
+  sum_parts(v.N * v.P, size, 1, dw, [&](const Part& part) {
     const core::Scratch<RowTap> taps(static_cast<std::size_t>(v.R * v.S));
-    std::memset(sum, 0, static_cast<std::size_t>(size) * sizeof(float));
-    for (std::int64_t row = begin; row < end; ++row) add_row(v, sweep, x, dy, row / v.P, row % v.P, sum, taps.get());
+    std::memset(part.sum, 0, static_cast<std::size_t>(size) * sizeof(float));
+    for (std::int64_t row = part.begin; row < part.end; ++row)
+      add_row(v, sweep, x, dy, row / v.P, row % v.P, part.sum, taps.get());
   });
 }
 

@@ -123,7 +123,33 @@ class Unit {
   float* to_[kTileRows];
 };
 
+constexpr std::int64_t kLinePixels = 512;
+
+/// A long line of pixels under a kernel of one row (a 1-D convolution) is cut along the line.
+bool is_line(const Sweep& s) { return s.rows == 1 && s.down.reach() == 0 && s.columns > 2 * kLinePixels; }
+
+void run_line(const Job& job) {
+  const Sweep& line = job.sweep;
+  const std::int64_t pieces = ceil_div(line.columns, kLinePixels), step = ceil_div(line.columns, pieces);
+  const std::int64_t work = larger(step * job.depth() * job.groups * job.outputs, 1);
+  const std::int64_t seen = (step - 1) * line.column_step + line.across.reach() + 1;
+  core::parallel_for(job.images * pieces, larger(kChunk / work, 1), [&](std::int64_t first, std::int64_t end) {
+    const core::Scratch<float> copy(static_cast<std::size_t>(seen * line.channels + 16));
+    for (std::int64_t unit = first; unit < end; ++unit) {
+      const std::int64_t n = unit / pieces, begin = unit % pieces * step;
+      if (begin >= line.columns) continue;  // the others were rounded up
+      Job piece = job;
+      piece.sweep.columns = smaller(step, line.columns - begin);
+      piece.sweep.first_column += begin * line.column_step;
+      piece.target += begin * job.column_step;
+      const float* image = job.source + n * line.height * line.width * line.channels;
+      Unit(piece, n, 0, 1, source_rows(piece.sweep, image, 0, 1, copy.get())).run();
+    }
+  });
+}
+
 void run_job(const Job& job) {
+  if (is_line(job.sweep)) return run_line(job);
   const Sweep& sweep = job.sweep;
   const std::int64_t rows = rows_of_unit(sweep, job.images), per_image = ceil_div(sweep.rows, rows);
   const std::int64_t work = larger(rows * sweep.columns * job.depth() * job.groups * job.outputs, 1);

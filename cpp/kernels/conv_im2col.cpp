@@ -148,9 +148,9 @@ void im2col_backward_data(const Conv& v, const float* dy, const float* w, const 
 void im2col_backward_weight(const Conv& v, const float* x, const float* dy, float* dw) {
   const std::int64_t inputs = v.group_inputs(), outputs = v.group_outputs(), rows = block_rows(v);
   const std::int64_t blocks = ceil_div(v.N * v.P, rows);
-  sum_parts(blocks, v.depth() * v.K, dw, [&](std::int64_t begin, std::int64_t end, float* sum) {
+  sum_parts(blocks, v.depth() * v.K, 1, dw, [&](const Part& part) {
     const core::Scratch<float> columns(block_size(v));
-    for (std::int64_t block = begin; block < end; ++block) {
+    for (std::int64_t block = part.begin; block < part.end; ++block) {
       const std::int64_t first = block * rows, last = smaller(first + rows, v.N * v.P);
       for (std::int64_t g = 0; g < v.groups; ++g) {
         copy_rows(v, x, first, last, {g * inputs, inputs}, columns.get());
@@ -163,9 +163,9 @@ void im2col_backward_weight(const Conv& v, const float* x, const float* dy, floa
                      dy + first * v.Q * v.K + g * outputs,
                      v.K,
                      false,
-                     sum + g * outputs,
+                     part.sum + g * outputs,
                      v.K};
-        product.accumulate = block > begin;
+        product.accumulate = block > part.begin;
         gemm(product);
       }
     }
