@@ -22,6 +22,7 @@ from . import (  # noqa: F401  (the rows register themselves)
     conv,
     kernels,
     models,
+    networks,
     norm,
     pool,
     registry,

@@ -155,8 +155,8 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
         "in a folder. Needs the extra: pip install 'nervure[demo]'"
     )
     add = parser.add_argument
-    add("--task", choices=("digits",), default="digits", help="digits: scikit-learn's handwritten "
-        "digits, a dense network (default)")  # fmt: skip
+    add("--task", choices=("digits", "cnn"), default="digits", help="scikit-learn's handwritten "
+        "digits, with a dense network (digits, default) or a convolutional one (cnn)")  # fmt: skip
     add("--epochs", type=int, metavar="N")
     add("--seed", type=int, default=0, metavar="N")
     add("--output", type=Path, default=Path("nervure-demo"), metavar="FOLDER", help="default: "

@@ -138,7 +138,7 @@ def fuse_conv_bn_eval(conv: C, bn: BatchNorm1d | BatchNorm2d) -> C:
     _check_fusible(conv, bn)
     fused = copy.deepcopy(conv)
     with no_grad():
-        gain = _core.rsqrt(variance + bn.eps)
+        gain = 1.0 / (variance + bn.eps).sqrt()
         if bn.weight is not None:
             gain = gain * bn.weight
         bias = (-mean if conv.bias is None else conv.bias - mean) * gain
