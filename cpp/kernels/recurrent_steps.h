@@ -89,10 +89,11 @@ class InputProjection {
     if (packs_) factor_.pack(packed_.get());
   }
 
-  /// Steps that fit the cache, for so many rows to a chunk.
+  /// Steps to do at a time: such as fit the cache for so many rows to a chunk, when the weights fit beside them.
   std::int64_t block(std::int64_t rows) const {
-    constexpr std::int64_t kFloats = 64 * 1024;
-    return larger(kFloats / larger(rows * stride_, 1), 1);
+    constexpr std::int64_t kGates = 64 * 1024, kWeights = 128 * 1024;  // floats
+    if (input_ * stride_ > kWeights) return s_.steps;
+    return larger(kGates / larger(rows * stride_, 1), 1);
   }
 
   /// Rows [first, last) of the steps from `begin` to `end` of the pass.
