@@ -56,12 +56,16 @@ from nervure._grad_mode import is_grad_enabled, no_grad
 if TYPE_CHECKING:
     from nervure import callbacks as callbacks
     from nervure import data as data
+    from nervure import files as files
     from nervure import kernels as kernels
     from nervure import metrics as metrics
+    from nervure import models as models
     from nervure import nn as nn
+    from nervure import onnx as onnx
     from nervure import optim as optim
     from nervure import plot as plot
     from nervure import reference as reference
+    from nervure import sklearn as sklearn
     from nervure._config import show_config as show_config
     from nervure._gradcheck import gradcheck as gradcheck
     from nervure.function import Function as Function
@@ -91,10 +95,10 @@ _LAZY = {
     "save": "nervure.serialize",
 }
 _SUBMODULES = frozenset(
-    {
-        *("callbacks", "data", "kernels", "metrics", "nn", "optim", "plot", "reference"),
-        *("serialize", "train"),
-    }
+    (
+        *("callbacks", "data", "files", "kernels", "metrics", "models", "nn", "onnx", "optim"),
+        *("plot", "reference", "serialize", "sklearn", "train"),
+    )
 )
 
 
@@ -126,6 +130,7 @@ __all__ = [
     "dtype",
     "empty",
     "empty_like",
+    "files",
     "float32",
     "full",
     "full_like",
@@ -144,6 +149,7 @@ __all__ = [
     "memory_stats",
     "metrics",
     "minimum",
+    "models",
     "nn",
     "no_grad",
     "ones",

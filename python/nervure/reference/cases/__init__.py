@@ -16,7 +16,10 @@ from . import (
     index,
     loss,
     matmul,
+    norm,
     optim,
+    pool,
+    recurrent,
     reduce,
     shape,
     softmax,
@@ -37,7 +40,10 @@ FAMILIES = (
     softmax,
     loss,
     conv,
+    pool,
+    norm,
     attention,
+    recurrent,
 )
 
 CASES: tuple[Case, ...] = tuple(case for family in FAMILIES for case in family.rows())
