@@ -539,6 +539,30 @@ def test_ctrl_c_writes_a_checkpoint_that_goes_on(tmp_path: Path) -> None:
     assert simple().fit(X, Y, batch_size=5, epochs=3, resume_from=tmp_path).history == expected
 
 
+def test_ctrl_c_while_it_validates(tmp_path: Path) -> None:
+    expected = simple().fit(X, Y, batch_size=5, epochs=3, validation_split=0.2).history
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        press = LambdaCallback(on_test_begin=lambda logs: signal.raise_signal(signal.SIGINT))
+        trainer = simple()
+        trainer.fit(
+            X,
+            Y,
+            batch_size=5,
+            epochs=3,
+            validation_split=0.2,
+            callbacks=[press, ModelCheckpoint(tmp_path, save_freq=100)],
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert trainer.interrupted
+    assert trainer.history.epoch == [0]
+    assert np.isfinite(trainer.history.history["val_loss"]).all()
+    again = simple()
+    history = again.fit(X, Y, batch_size=5, epochs=3, validation_split=0.2, resume_from=tmp_path)
+    assert history.history == expected
+
+
 def test_csv_logs_go_on(tmp_path: Path) -> None:
     def go(crash: int | None, folder: str) -> str:
         path = tmp_path / f"{folder}.csv"
