@@ -470,6 +470,36 @@ def test_the_batch_is_found_among_those_of_an_update(bad: int) -> None:
     assert (guard.found.samples, guard.found.batch) == ([bad], bad // 5)
 
 
+def test_sums_that_overflow_and_gradients_that_nearly_do() -> None:
+    """Each batch has a finite gradient, both together have not; one alone is no alarm."""
+
+    class Steep(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(nv.zeros(1))
+
+        def forward(self, x: nv.Tensor) -> nv.Tensor:
+            return x * self.weight
+
+    def loss(output: nv.Tensor, y: nv.Tensor) -> nv.Tensor:
+        return output.sum()
+
+    x = np.full((2, 1), 3e38, np.float32)
+    for batches, alarm in ((1, False), (2, True)):
+        model = Steep()
+        optimizer = optim.SGD(model.parameters(), lr=1e-38)
+        trainer = nv.Trainer(model, loss, optimizer, accumulation_steps=batches)
+        # The weights of the batches would halve their gradients.
+        trainer._objective.reduction = "sum"
+        guard = TerminateOnNaN()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            trainer.fit(x[:batches], x[:batches], batch_size=1, callbacks=guard)
+        assert (guard.found is not None) == alarm
+    assert guard.found is not None
+    assert (guard.found.what, guard.found.layer) == ("gradient", "all layers")
+
+
 def test_a_healthy_training_is_not_changed() -> None:
     results = []
     for guards in ([], [TerminateOnNaN()]):

@@ -66,7 +66,7 @@ def test_layers_like_torch(
 ) -> None:
     torch = pytest.importorskip("torch")
     if momentum is None and kind.startswith("Instance"):
-        pytest.skip("running averages of instance normalisation have a momentum")
+        momentum = 0.3
     options = {"momentum": momentum, "affine": affine, "track_running_stats": track}
     ours, theirs = getattr(nn, kind)(5, **options), getattr(torch.nn, kind)(5, **options)
     assert list(ours.state_dict()) == list(theirs.state_dict())
@@ -144,12 +144,12 @@ def test_an_outlier_does_not_spoil_the_variance(rng: np.random.Generator) -> Non
     x[0] = 1e4
     y = F.batch_norm(nv.tensor(x), None, None, training=True)
     expected = reference.batch_norm(x.astype(np.float64), None, None, training=True)
-    assert not difference(y.numpy(), expected, 1e-5)
+    assert not difference(y.numpy(), expected, 5e-5)
     x[:8] = 0.0
     x[8:] += 1e3
     y = F.batch_norm(nv.tensor(x), None, None, training=True)
     expected = reference.batch_norm(x.astype(np.float64), None, None, training=True)
-    assert not difference(y.numpy(), expected, 1e-5)
+    assert not difference(y.numpy(), expected, 5e-5)
 
 
 def test_constant_and_not_finite(rng: np.random.Generator) -> None:
@@ -341,7 +341,7 @@ X = (2, 3, 4, 4)
     [
         (lambda: nn.BatchNorm2d(3)(nv.zeros(2, 3)), r"\[BatchNorm2d\] expected \(N, C, H, W\)"),
         (lambda: nn.BatchNorm1d(3)(nv.zeros(*X)), r"\[BatchNorm1d\] expected \(N, C\) or"),
-        (lambda: nn.BatchNorm2d(4)(nv.zeros(*X)), r"\[batch_norm\] weight must be \(3\)"),
+        (lambda: nn.BatchNorm2d(4)(nv.zeros(*X)), r"\[batch_norm\] weight must be \(3,\)"),
         (lambda: nn.BatchNorm2d(0), r"num_features must be at least 1"),
         (lambda: nn.BatchNorm2d(3, activation="tanh"), r'activation must be None or "relu"'),
         (lambda: nn.BatchNorm1d(3)(nv.zeros(1, 3)), r"more than 1 value per channel"),
@@ -349,7 +349,7 @@ X = (2, 3, 4, 4)
         (lambda: F.batch_norm(nv.zeros(*X), None, None), r"running_mean and running_var are"),
         (
             lambda: F.batch_norm(nv.zeros(*X), nv.zeros(3), nv.zeros(2)),
-            r"running_var must be \(3\), got \(2\)",
+            r"running_var must be \(3,\), got \(2,\)",
         ),
         (
             lambda: F.batch_norm(nv.zeros(*X), None, None, training=True, activation="gelu"),

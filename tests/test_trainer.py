@@ -559,6 +559,12 @@ def test_lengths_are_given_to_the_model(rng: np.random.Generator) -> None:
     )
 
 
+def test_models_that_take_no_lengths() -> None:
+    trainer = nv.Trainer(net(), "cross_entropy")
+    with pytest.raises(TypeError, match=r"forward\(\) of Sequential takes no lengths"):
+        trainer.predict(np.zeros((2, 3, 4)), lengths=[1, 2])
+
+
 def test_padding_of_targets_counts_neither_in_loss_nor_metrics(rng: np.random.Generator) -> None:
     x, y = sequences(rng, steps=True)
     model = Recurrent()
@@ -735,6 +741,8 @@ def test_models_with_several_outputs() -> None:
     y = {"class": Y, "size": X[:, :1]}
     history = trainer.fit(X, y, epochs=5).history["loss"]
     assert history[-1] < history[0]
+    with pytest.raises(ValueError, match="metrics need a model with one output and one target"):
+        nv.Trainer(model, loss, "sgd", ["accuracy"]).fit(X, y)
     found = trainer.predict(X, batch_size=20)
     assert found["class"].shape == (50, 3)
     assert found["size"].shape == (50, 1)

@@ -3,6 +3,9 @@
 #include "bindings/bindings.h"
 
 namespace nervure::bindings {
+
+void bind_recurrent_kernels(py::module_& m);  // recurrent_kernels.cpp
+
 namespace {
 
 using OptionalTensor = std::optional<Tensor>;
@@ -20,6 +23,7 @@ std::vector<Tensor> or_undefined(const OptionalTensors& tensors) {
 }  // namespace
 
 void bind_recurrent(py::module_& m) {
+  bind_recurrent_kernels(m);
   m.def(
       "rnn",
       [](const Tensor& x, const OptionalTensor& h0, const OptionalTensors& weights, const OptionalTensor& lengths,

@@ -22,7 +22,7 @@ struct GruLayer {
 };
 
 struct GruSaved {
-  float* gates;  // (total, 4 hidden): n, r, z, and h W_hn + b_hn, or r h
+  float* gates;  // (total, gate_stride(4 hidden)): n, r, z, and h W_hn + b_hn, or r h
   float* h;      // (total, or 2 batch without `keep`, hidden): entering the step
   bool keep;
 };

@@ -21,6 +21,7 @@ class Backward {
         saved_(saved),
         dy_(dy),
         H_(layer.hidden),
+        S_(gate_stride(4 * layer.hidden)),
         h_{saved.h, H_, &s_, true},
         // With reset_after r, z and n together; otherwise n goes its own way.
         recurrent_(layer.w_hh, 3 * H_, true, (layer.reset_after ? 3 : 2) * H_, 1, H_, s_.batch),
@@ -33,7 +34,7 @@ class Backward {
     const core::Scratch<float> packed_n(static_cast<std::size_t>(before ? candidate_.packed_floats() : 1));
     const core::Scratch<float> dh(static_cast<std::size_t>(B * H_));
     const core::Scratch<float> product(static_cast<std::size_t>(before ? B * H_ : 1));
-    const core::Scratch<float> gates(static_cast<std::size_t>(s_.total * 4 * H_));
+    const core::Scratch<float> gates(static_cast<std::size_t>(s_.total * S_));
     dgates_ = gates.get();
     dh_ = dh.get();
     product_ = product.get();
@@ -47,7 +48,7 @@ class Backward {
 
  private:
   std::int64_t time_of(std::int64_t i) const { return s_.reverse ? i : s_.steps - 1 - i; }
-  std::int64_t gates_at(std::int64_t t, std::int64_t j) const { return (s_.offset[t] + j) * 4 * H_; }
+  std::int64_t gates_at(std::int64_t t, std::int64_t j) const { return (s_.offset[t] + j) * S_; }
 
   void walk() {
     const Split split = split_steps(s_, 3 * H_ * H_, recurrent_.panels(), layer_.reset_after);
@@ -71,8 +72,8 @@ class Backward {
   void through_time(std::int64_t t, RowRange rows, std::int64_t first, std::int64_t last) {
     if (rows.size() == 0) return;
     for (std::int64_t panel = first; panel < last; ++panel)
-      recurrent_.multiply(0, panel, dgates_ + gates_at(t, rows.begin) + H_, 4 * H_, rows.size(), dh_ + rows.begin * H_,
-                          H_, true, nullptr);
+      recurrent_.multiply(0, panel, dgates_ + gates_at(t, rows.begin) + H_, S_, rows.size(), dh_ + rows.begin * H_, H_,
+                          true, nullptr);
   }
 
   Cell cell_of(std::int64_t t, std::int64_t j) const {
@@ -104,7 +105,7 @@ class Backward {
     const std::int64_t H = H_;
     for (std::int64_t j = rows.begin; j < rows.end; ++j) update_before(cell_of(t, j));
     for (std::int64_t panel = 0; panel < candidate_.panels(); ++panel)
-      candidate_.multiply(0, panel, dgates_ + gates_at(t, rows.begin), 4 * H, rows.size(), product_ + rows.begin * H, H,
+      candidate_.multiply(0, panel, dgates_ + gates_at(t, rows.begin), S_, rows.size(), product_ + rows.begin * H, H,
                           false, nullptr);
     for (std::int64_t j = rows.begin; j < rows.end; ++j) reset(cell_of(t, j), product_ + j * H);
   }
@@ -140,7 +141,7 @@ class Backward {
   void add_up(const GruGradients& out) const {
     const std::int64_t H = H_, N = s_.total;
     const float* const g = dgates_;
-    const GateGradients n{g, N, H, 4 * H}, reset_update{g + H, N, 2 * H, 4 * H}, recurrent{g + H, N, 3 * H, 4 * H};
+    const GateGradients n{g, N, H, S_}, reset_update{g + H, N, 2 * H, S_}, recurrent{g + H, N, 3 * H, S_};
     if (out.dw_ih) {
       weight_gradient(layer_.x, layer_.input, reset_update, out.dw_ih, 3 * H);
       weight_gradient(layer_.x, layer_.input, n, out.dw_ih + 2 * H, 3 * H);
@@ -160,7 +161,7 @@ class Backward {
   void candidate_gradient(const GateGradients& n, float* dw) const {
     const core::Scratch<float> reset(static_cast<std::size_t>(s_.total * H_));
     core::parallel_for(s_.total, 64, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin; i < end; ++i) copy_row(saved_.gates + i * 4 * H_ + 3 * H_, H_, reset.get() + i * H_);
+      for (std::int64_t i = begin; i < end; ++i) copy_row(saved_.gates + i * S_ + 3 * H_, H_, reset.get() + i * H_);
     });
     weight_gradient(reset.get(), H_, n, dw, 3 * H_);
   }
@@ -168,7 +169,7 @@ class Backward {
   void bias_gradients(const GruGradients& out) const {
     const std::int64_t H = H_;
     const core::Scratch<float> sums(static_cast<std::size_t>(4 * H));
-    column_sums({dgates_, s_.total, 4 * H, 4 * H}, sums.get());
+    column_sums({dgates_, s_.total, 4 * H, S_}, sums.get());
     copy_row(sums.get() + H, 2 * H, out.db_ih);
     copy_row(sums.get(), H, out.db_ih + 2 * H);
     copy_row(sums.get() + H, 2 * H, out.db_hh);
@@ -179,7 +180,7 @@ class Backward {
   const Sequence& s_;
   const GruSaved& saved_;
   const StepsIn& dy_;
-  std::int64_t H_;
+  std::int64_t H_, S_;
   States h_;
   Factor recurrent_, candidate_;
   float *dgates_ = nullptr, *dh_ = nullptr, *product_ = nullptr;

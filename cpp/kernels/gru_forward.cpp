@@ -22,19 +22,36 @@ class Forward {
         y_(y),
         h_n_(h_n),
         H_(layer.hidden),
+        S_(gate_stride(4 * layer.hidden)),
         h_{saved.h, H_, &s_, saved.keep},
         recurrent_(layer.w_hh, 3 * H_, false, H_, 3, H_, s_.batch) {}
 
   void run() {
-    project_input();
+    // Of b_hh, what is multiplied by r is not added here.
+    const core::Scratch<float> sum(static_cast<std::size_t>(3 * H_));
+    const float* const bias = add_biases(layer_.b_ih, layer_.b_hh, 3 * H_, sum.get());
+    if (bias && layer_.reset_after)
+      add_biases(layer_.b_ih ? layer_.b_ih + 2 * H_ : nullptr, nullptr, H_, sum.get() + 2 * H_);
+    const InputProjection gates(s_, layer_.x, layer_.input, layer_.w_ih, 3 * H_, bias, 0, 2 * H_, saved_.gates + H_,
+                                S_);
+    const InputProjection candidate(s_, layer_.x, layer_.input, layer_.w_ih, 3 * H_, bias, 2 * H_, H_, saved_.gates,
+                                    S_);
     const bool packs = s_.steps >= kFewSteps;
     const core::Scratch<float> packed(static_cast<std::size_t>(packs ? recurrent_.packed_floats() : 1));
     if (packs) recurrent_.pack(packed.get());
     for (std::int64_t j = s_.active[0]; j < s_.batch; ++j)
       copy_row_or_zeros(layer_.h0, s_.row[j], H_, h_n_ + s_.row[j] * H_);
+    const Split split = split_steps(s_, 3 * H_ * H_, recurrent_.panels(), layer_.reset_after);
+    const std::int64_t block = gates.block(split.rows);
     over_time(
-        s_, split_steps(s_, 3 * H_ * H_, recurrent_.panels(), layer_.reset_after), recurrent_.panels(), s_.steps,
-        [&](std::int64_t i, std::int64_t first, std::int64_t last) { begin(time_of(i), first, last); },
+        s_, split, recurrent_.panels(), s_.steps,
+        [&](std::int64_t i, std::int64_t first, std::int64_t last) {
+          if (i % block == 0) {
+            gates.run(i, smaller(i + block, s_.steps), first, last);
+            candidate.run(i, smaller(i + block, s_.steps), first, last);
+          }
+          begin(time_of(i), first, last);
+        },
         [&](std::int64_t i, std::int64_t first, std::int64_t last, std::int64_t panel, std::int64_t end) {
           const RowRange rows = running(s_, time_of(i), first, last);
           if (rows.size() == 0) return;
@@ -48,38 +65,19 @@ class Forward {
  private:
   std::int64_t time_of(std::int64_t i) const { return s_.reverse ? s_.steps - 1 - i : i; }
 
-  /// Columns r, z and n of x W_ih + b, with what of b_hh is not multiplied by r.
-  void project_input() {
-    const core::Scratch<float> bias(static_cast<std::size_t>(3 * H_));
-    const std::int64_t shared = layer_.reset_after ? 2 * H_ : 3 * H_;
-    for (std::int64_t k = 0; k < 3 * H_; ++k)
-      bias.get()[k] = (layer_.b_ih ? layer_.b_ih[k] : 0.0f) + (layer_.b_hh && k < shared ? layer_.b_hh[k] : 0.0f);
-    const bool biased = layer_.b_ih || layer_.b_hh;
-    project_columns(0, 2 * H_, biased ? bias.get() : nullptr, saved_.gates + H_);
-    project_columns(2 * H_, H_, biased ? bias.get() : nullptr, saved_.gates);
-  }
-
-  void project_columns(std::int64_t first, std::int64_t count, const float* bias, float* to) {
-    Factor factor(layer_.w_ih + first, 3 * H_, false, layer_.input, 1, count, s_.total);
-    const bool packs = s_.total >= 4 * s_.batch && s_.total >= 16;
-    const core::Scratch<float> packed(static_cast<std::size_t>(packs ? factor.packed_floats() : 1));
-    if (packs) factor.pack(packed.get());
-    factor.multiply_all(layer_.x, layer_.input, s_.total, to, 4 * H_, false, bias ? bias + first : nullptr);
-  }
-
   void begin(std::int64_t t, std::int64_t first, std::int64_t last) {
     for (std::int64_t j = larger(first, first_beginning(s_, t)); j < smaller(last, s_.active[t]); ++j)
       copy_row_or_zeros(layer_.h0, s_.row[j], H_, h_.at(t, j));
   }
 
-  float* gates_at(std::int64_t t, std::int64_t j) const { return saved_.gates + (s_.offset[t] + j) * 4 * H_; }
+  float* gates_at(std::int64_t t, std::int64_t j) const { return saved_.gates + (s_.offset[t] + j) * S_; }
 
   void step_after(std::int64_t t, RowRange rows, std::int64_t first, std::int64_t last) {
     float* const gates = gates_at(t, rows.begin) + H_;  // r, z and the recurrent part of n, as in W_hh
     const float* const h = h_.at(t, rows.begin);
     for (std::int64_t panel = first; panel < last; ++panel) {
       for (std::int64_t gate = 0; gate < 3; ++gate)
-        recurrent_.multiply(gate, panel, h, H_, rows.size(), gates, 4 * H_, gate < 2, gate < 2 ? nullptr : layer_.b_hh);
+        recurrent_.multiply(gate, panel, h, H_, rows.size(), gates, S_, gate < 2, gate < 2 ? nullptr : layer_.b_hh);
       const std::int64_t u = panel * recurrent_.panel_width();
       for (std::int64_t j = rows.begin; j < rows.end; ++j)
         update_after(cell_of(t, j), u, smaller(u + recurrent_.panel_width(), H_));
@@ -91,10 +89,10 @@ class Forward {
     float* const gates = gates_at(t, rows.begin);
     for (std::int64_t gate = 0; gate < 2; ++gate)
       for (std::int64_t panel = 0; panel < panels; ++panel)
-        recurrent_.multiply(gate, panel, h_.at(t, rows.begin), H, rows.size(), gates + H, 4 * H, true, nullptr);
+        recurrent_.multiply(gate, panel, h_.at(t, rows.begin), H, rows.size(), gates + H, S_, true, nullptr);
     for (std::int64_t j = rows.begin; j < rows.end; ++j) reset(cell_of(t, j));
     for (std::int64_t panel = 0; panel < panels; ++panel)  // n lies two gates before its place in W_hh
-      recurrent_.multiply(2, panel, gates + 3 * H, 4 * H, rows.size(), gates - 2 * H, 4 * H, true, nullptr);
+      recurrent_.multiply(2, panel, gates + 3 * H, S_, rows.size(), gates - 2 * H, S_, true, nullptr);
     for (std::int64_t j = rows.begin; j < rows.end; ++j) update_before(cell_of(t, j));
   }
 
@@ -109,8 +107,8 @@ class Forward {
     const std::int64_t H = H_;
     for_vectors(begin, end, [&](std::int64_t u, std::int64_t count) NV_INLINE_LAMBDA {
       float* const g = cell.gates + u;
-      const vf r = sigmoid(load_some(g + H, count)), z = sigmoid(load_some(g + 2 * H, count));
-      const vf n = tanh(fma(r, load_some(g + 3 * H, count), load_some(g, count)));
+      const vf r = gate_sigmoid(load_some(g + H, count)), z = gate_sigmoid(load_some(g + 2 * H, count));
+      const vf n = gate_tanh(fma(r, load_some(g + 3 * H, count), load_some(g, count)));
       const vf h = fma(z, load_some(cell.h + u, count) - n, n);
       store_some(g, n, count);
       store_some(g + H, r, count);
@@ -124,9 +122,9 @@ class Forward {
     const std::int64_t H = H_;
     for_vectors(0, H, [&](std::int64_t u, std::int64_t count) NV_INLINE_LAMBDA {
       float* const g = cell.gates + u;
-      const vf r = sigmoid(load_some(g + H, count));
+      const vf r = gate_sigmoid(load_some(g + H, count));
       store_some(g + H, r, count);
-      store_some(g + 2 * H, sigmoid(load_some(g + 2 * H, count)), count);
+      store_some(g + 2 * H, gate_sigmoid(load_some(g + 2 * H, count)), count);
       store_some(g + 3 * H, r * load_some(cell.h + u, count), count);
     });
   }
@@ -135,7 +133,7 @@ class Forward {
     const std::int64_t H = H_;
     for_vectors(0, H, [&](std::int64_t u, std::int64_t count) NV_INLINE_LAMBDA {
       float* const g = cell.gates + u;
-      const vf n = tanh(load_some(g, count));
+      const vf n = gate_tanh(load_some(g, count));
       const vf h = fma(load_some(g + 2 * H, count), load_some(cell.h + u, count) - n, n);
       store_some(g, n, count);
       store_some(cell.h_out + u, h, count);
@@ -148,7 +146,7 @@ class Forward {
   const GruSaved& saved_;
   const StepsOut& y_;
   float* h_n_;
-  std::int64_t H_;
+  std::int64_t H_, S_;
   States h_;
   Factor recurrent_;
 };

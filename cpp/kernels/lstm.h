@@ -34,7 +34,7 @@ struct LstmLayer {
 /// What the backward needs. Rows are packed rows; without `keep` only `gates` has all of them, the states those of two
 /// steps.
 struct LstmSaved {
-  float* gates;   // (total, 4 hidden): after the non-linearities
+  float* gates;   // (total, gate_stride(4 hidden)): after the non-linearities
   float* h;       // (total or 2 batch, output): entering the step, times the mask
   float* c;       // (total or 2 batch, hidden): entering the step
   float* h_raw;   // like h, without the mask; only when there are mask and zoneout

@@ -23,6 +23,7 @@ class Backward {
         dy_(dy),
         H_(layer.hidden),
         P_(layer.output),
+        S_(gate_stride(4 * layer.hidden)),
         extras_(layer.peephole || layer.zone_h.data || layer.zone_c.data),
         c_{saved.c, H_, &s_, true},
         recurrent_(layer.w_hh, 4 * H_, true, 4 * H_, 1, P_, s_.batch),
@@ -37,7 +38,7 @@ class Backward {
     const core::Scratch<float> hidden(static_cast<std::size_t>(layer_.w_hr ? B * H_ : 1));
     const core::Scratch<float> projected(static_cast<std::size_t>(layer_.w_hr ? s_.total * P_ : 1));
     const core::Scratch<float> c_new(static_cast<std::size_t>(layer_.peephole ? s_.total * H_ : 1));
-    const core::Scratch<float> gates(static_cast<std::size_t>(s_.total * 4 * H_));
+    const core::Scratch<float> gates(static_cast<std::size_t>(s_.total * S_));
     dgates_ = gates.get();
     dh_ = dh.get();
     dc_ = dc.get();
@@ -81,11 +82,11 @@ class Backward {
   /// dh (+)= m (d(gates) W_hh^T) of the step t that was just done.
   void through_time(std::int64_t t, RowRange rows, std::int64_t first, std::int64_t last) {
     if (rows.size() == 0) return;
-    const float* const d = dgates_ + (s_.offset[t] + rows.begin) * 4 * H_;
+    const float* const d = dgates_ + (s_.offset[t] + rows.begin) * S_;
     float* const to = (layer_.mask ? product_ : dh_) + rows.begin * P_;
     const bool carried = layer_.zone_h.data && !layer_.mask;
     for (std::int64_t panel = first; panel < last; ++panel)
-      recurrent_.multiply(0, panel, d, 4 * H_, rows.size(), to, P_, carried, nullptr);
+      recurrent_.multiply(0, panel, d, S_, rows.size(), to, P_, carried, nullptr);
     if (!layer_.mask) return;
     const std::int64_t begin = first * recurrent_.panel_width(), end = smaller(last * recurrent_.panel_width(), P_);
     for (std::int64_t j = rows.begin; j < rows.end; ++j) {
@@ -120,8 +121,8 @@ class Backward {
     for (std::int64_t j = rows.begin; j < rows.end; ++j) {
       const std::int64_t row = s_.row[j], packed = s_.offset[t] + j;
       const Zoneout &h = layer_.zone_h, &c = layer_.zone_c;
-      const Cell cell{saved_.gates + packed * 4 * H_,
-                      dgates_ + packed * 4 * H_,
+      const Cell cell{saved_.gates + packed * S_,
+                      dgates_ + packed * S_,
                       dhidden_ + j * H_,
                       dc_ + j * H_,
                       c_new_ ? c_new_ + packed * H_ : nullptr,
@@ -156,7 +157,7 @@ class Backward {
         past_dc = dc * zone(layer_.zone_c, cell.zone_c, u, n);
         dc -= past_dc;
       }
-      const vf c_new = fma(f, c, i * g), squashed = tanh(c_new);
+      const vf c_new = fma(f, c, i * g), squashed = gate_tanh(c_new);
       const vf d_o = dh * squashed * (o * (1.0f - o));
       dc = fma(dh * o, 1.0f - squashed * squashed, dc);
       if (Extras && p) {
@@ -179,15 +180,15 @@ class Backward {
   }
 
   void add_up(const LstmGradients& out) const {
-    const GateGradients d{dgates_, s_.total, 4 * H_, 4 * H_};
+    const GateGradients d{dgates_, s_.total, 4 * H_, S_};
     if (out.dw_ih) weight_gradient(layer_.x, layer_.input, d, out.dw_ih, 4 * H_);
     if (out.dw_hh) weight_gradient(saved_.h, P_, d, out.dw_hh, 4 * H_);
     if (out.db) column_sums(d, out.db);
     if (out.dw_hr) weight_gradient(saved_.hidden, H_, {dprojected_, s_.total, P_, P_}, out.dw_hr, P_);
     if (out.dpeephole) {
-      column_products({dgates_, s_.total, H_, 4 * H_}, saved_.c, out.dpeephole);
-      column_products({dgates_ + H_, s_.total, H_, 4 * H_}, saved_.c, out.dpeephole + H_);
-      column_products({dgates_ + 3 * H_, s_.total, H_, 4 * H_}, c_new_, out.dpeephole + 2 * H_);
+      column_products({dgates_, s_.total, H_, S_}, saved_.c, out.dpeephole);
+      column_products({dgates_ + H_, s_.total, H_, S_}, saved_.c, out.dpeephole + H_);
+      column_products({dgates_ + 3 * H_, s_.total, H_, S_}, c_new_, out.dpeephole + 2 * H_);
     }
     if (out.dx) input_gradient(d, layer_.w_ih, 4 * H_, layer_.input, out.add_dx, out.dx);
   }
@@ -196,7 +197,7 @@ class Backward {
   const Sequence& s_;
   const LstmSaved& saved_;
   const StepsIn& dy_;
-  std::int64_t H_, P_;
+  std::int64_t H_, P_, S_;
   bool extras_;
   States c_;
   Factor recurrent_, projection_;

@@ -26,6 +26,7 @@ class Forward {
         c_n_(c_n),
         H_(layer.hidden),
         P_(layer.output),
+        S_(gate_stride(4 * layer.hidden)),
         extras_(layer.peephole || layer.mask || layer.zone_h.data || layer.zone_c.data),
         h_{saved.h, P_, &s_, saved.keep},
         c_{saved.c, H_, &s_, saved.keep},
@@ -34,7 +35,9 @@ class Forward {
         projection_(layer.w_hr, P_, false, H_, 1, P_, s_.batch) {}
 
   void run() {
-    project_input();
+    const core::Scratch<float> bias(static_cast<std::size_t>(4 * H_));
+    const InputProjection input(s_, layer_.x, layer_.input, layer_.w_ih, 4 * H_,
+                                add_biases(layer_.b_ih, layer_.b_hh, 4 * H_, bias.get()), 0, 4 * H_, saved_.gates, S_);
     const bool packs = s_.steps >= kFewSteps;
     const core::Scratch<float> packed(static_cast<std::size_t>(packs ? recurrent_.packed_floats() : 1));
     const core::Scratch<float> packed_r(
@@ -47,9 +50,13 @@ class Forward {
     h_scratch_ = h_scratch.get();
     r_scratch_ = r_scratch.get();
     keep_states(s_.active[0], s_.batch);
+    const std::int64_t block = input.block(split.rows);
     over_time(
         s_, split, recurrent_.panels(), s_.steps,
-        [&](std::int64_t i, std::int64_t first, std::int64_t last) { begin(time_of(i), first, last); },
+        [&](std::int64_t i, std::int64_t first, std::int64_t last) {
+          if (i % block == 0) input.run(i, smaller(i + block, s_.steps), first, last);
+          begin(time_of(i), first, last);
+        },
         [&](std::int64_t i, std::int64_t first, std::int64_t last, std::int64_t panel, std::int64_t end) {
           step(time_of(i), running(s_, time_of(i), first, last), panel, end);
         });
@@ -57,18 +64,6 @@ class Forward {
 
  private:
   std::int64_t time_of(std::int64_t i) const { return s_.reverse ? s_.steps - 1 - i : i; }
-
-  void project_input() {
-    const core::Scratch<float> bias(static_cast<std::size_t>(4 * H_));
-    const bool biased = layer_.b_ih || layer_.b_hh;
-    for (std::int64_t k = 0; k < 4 * H_; ++k)
-      bias.get()[k] = (layer_.b_ih ? layer_.b_ih[k] : 0.0f) + (layer_.b_hh ? layer_.b_hh[k] : 0.0f);
-    Factor factor(layer_.w_ih, 4 * H_, false, layer_.input, 1, 4 * H_, s_.total);
-    const bool packs = s_.total >= 4 * s_.batch && s_.total >= 16;
-    const core::Scratch<float> packed(static_cast<std::size_t>(packs ? factor.packed_floats() : 1));
-    if (packs) factor.pack(packed.get());
-    factor.multiply_all(layer_.x, layer_.input, s_.total, saved_.gates, 4 * H_, false, biased ? bias.get() : nullptr);
-  }
 
   /// Rows that do not run at all end as they began.
   void keep_states(std::int64_t first, std::int64_t last) {
@@ -92,10 +87,10 @@ class Forward {
 
   void step(std::int64_t t, RowRange rows, std::int64_t first, std::int64_t last) {
     if (rows.size() == 0) return;
-    float* const gates = saved_.gates + (s_.offset[t] + rows.begin) * 4 * H_;
+    float* const gates = saved_.gates + (s_.offset[t] + rows.begin) * S_;
     for (std::int64_t panel = first; panel < last; ++panel) {
       for (std::int64_t gate = 0; gate < 4; ++gate)
-        recurrent_.multiply(gate, panel, h_.at(t, rows.begin), P_, rows.size(), gates, 4 * H_, true, nullptr);
+        recurrent_.multiply(gate, panel, h_.at(t, rows.begin), P_, rows.size(), gates, S_, true, nullptr);
       const std::int64_t u = panel * recurrent_.panel_width();
       const std::int64_t end = smaller(u + recurrent_.panel_width(), H_);
       for (std::int64_t j = rows.begin; j < rows.end; ++j) {
@@ -117,7 +112,7 @@ class Forward {
     const bool goes_on = j < next.rows;
     const std::int64_t row = s_.row[j];
     Cell cell{};
-    cell.gates = saved_.gates + (s_.offset[t] + j) * 4 * H_;
+    cell.gates = saved_.gates + (s_.offset[t] + j) * S_;
     cell.c = c_.at(t, j);
     cell.c_out = goes_on ? c_.at(next.t, j) : c_n_ + row * H_;
     if (layer_.w_hr) {
@@ -148,13 +143,13 @@ class Forward {
         i = fma(load_some(layer_.peephole + u, n), c, i);
         f = fma(load_some(layer_.peephole + H + u, n), c, f);
       }
-      i = sigmoid(i);
-      f = sigmoid(f);
-      z = tanh(z);
+      i = gate_sigmoid(i);
+      f = gate_sigmoid(f);
+      z = gate_tanh(z);
       vf next = fma(f, c, i * z);
       if (Extras && layer_.peephole) o = fma(load_some(layer_.peephole + 2 * H + u, n), next, o);
-      o = sigmoid(o);
-      vf h = o * tanh(next);
+      o = gate_sigmoid(o);
+      vf h = o * gate_tanh(next);
       store_some(g, i, n);
       store_some(g + H, f, n);
       store_some(g + 2 * H, z, n);
@@ -194,7 +189,7 @@ class Forward {
   const LstmSaved& saved_;
   const StepsOut& y_;
   float *h_n_, *c_n_, *h_scratch_ = nullptr, *r_scratch_ = nullptr;
-  std::int64_t H_, P_;
+  std::int64_t H_, P_, S_;
   bool extras_;
   States h_, c_, h_raw_;
   Factor recurrent_, projection_;

@@ -21,6 +21,10 @@ struct Sequence {
   bool reverse;                // from each row's own end to its start
 };
 
+/// Floats between the rows of a matrix of gates: rows whose distance is a multiple of 1 KiB fall on a few sets of the
+/// first-level cache and push each other out.
+constexpr std::int64_t gate_stride(std::int64_t columns) { return columns % 256 == 0 ? columns + 16 : columns; }
+
 /// Values (batch, step, feature) as the caller has them: data[b * row_step + t * time_step + i].
 struct StepsIn {
   const float* data;  // null: zeros

@@ -8,7 +8,7 @@
 namespace nervure::kernels::NV_ISA {
 namespace {
 
-constexpr std::int64_t kMostDepth = 1024;       // of one pass over K
+constexpr std::int64_t kMostDepth = 512;        // of one pass over K: a tile's rows stay in the first-level cache
 constexpr std::int64_t kChunk = 200'000;        // multiplications
 constexpr std::int64_t kLongest = 500'000'000;  // of one chunk: below 100 ms on the slowest instruction set
 constexpr std::int64_t kFewRows = 16;           // to a chunk of rows, two tiles

@@ -19,7 +19,7 @@ void weight_gradient(const float* a, std::int64_t width, const GateGradients& d,
 /// dx = d w^T (+ dx), w of (width, w_stride).
 void input_gradient(const GateGradients& d, const float* w, std::int64_t w_stride, std::int64_t width, bool add,
                     float* dx);
-/// sums[k] = the sum over all rows of d[k], for stride = columns.
+/// sums[k] = the sum over all rows of d[k].
 void column_sums(const GateGradients& d, float* sums);
 /// sums[k] = the sum over all rows of d[k] c[k], c of (rows, columns).
 void column_products(const GateGradients& d, const float* c, float* sums);

@@ -19,7 +19,7 @@ struct RnnLayer {
 };
 
 struct RnnSaved {
-  float* gates;  // (total, hidden): h'
+  float* gates;  // (total, gate_stride(hidden)): h'
   float* h;      // (total, or 2 batch without `keep`, hidden): entering the step
   bool keep;
 };

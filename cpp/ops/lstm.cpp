@@ -57,7 +57,7 @@ kernels::LstmLayer layer_of(const Saved& s, std::int64_t d) {
 
 kernels::LstmSaved saved_of(const Saved& s, std::int64_t d) {
   const std::int64_t N = s.batch.sequence.total, H = s.weights.hidden, rows = s.state_rows();
-  return {s.gates.f32_out() + d * N * 4 * H,
+  return {s.gates.f32_out() + d * N * kernels::gate_stride(4 * H),
           s.h.f32_out() + d * rows * s.output,
           s.c.f32_out() + d * rows * H,
           s.h_raw ? s.h_raw.f32_out() + d * rows * s.output : nullptr,
@@ -118,7 +118,7 @@ Tensor checked_zoneout(const char* name, const Tensor& zoneout, const Saved& s) 
 /// The buffers of the forward pass: all steps when they are kept for a backward.
 void allocate(Saved& s) {
   const std::int64_t D = s.weights.directions, H = s.weights.hidden, N = s.batch.sequence.total;
-  s.gates = Tensor::empty({D, N, 4 * H});
+  s.gates = Tensor::empty({D, N, kernels::gate_stride(4 * H)});
   s.h = Tensor::empty({D, s.state_rows(), s.output});
   s.c = Tensor::empty({D, s.state_rows(), H});
   if (s.mask && s.zoneout_h) s.h_raw = Tensor::empty({D, s.state_rows(), s.output});

@@ -35,7 +35,7 @@ kernels::RnnLayer layer_of(const Saved& s, std::int64_t d) {
 }
 
 kernels::RnnSaved saved_of(const Saved& s, std::int64_t d) {
-  return {s.gates.f32_out() + d * s.batch.sequence.total * s.weights.hidden,
+  return {s.gates.f32_out() + d * s.batch.sequence.total * kernels::gate_stride(s.weights.hidden),
           s.h.f32_out() + d * s.state_rows() * s.weights.hidden, s.keep};
 }
 
@@ -71,7 +71,7 @@ std::tuple<Tensor, Tensor> rnn(const Tensor& x, const Tensor& h0, const std::vec
   std::vector<Tensor> inputs{s.batch.x, s.h0};
   inputs.insert(inputs.end(), s.weights.tensors.begin(), s.weights.tensors.end());
   s.keep = core::needs_grad(inputs);
-  s.gates = Tensor::empty({D, s.batch.sequence.total, H});
+  s.gates = Tensor::empty({D, s.batch.sequence.total, kernels::gate_stride(H)});
   s.h = Tensor::empty({D, s.state_rows(), H});
   const Tensor y = steps_tensor(s.batch, D * H), h_n = Tensor::empty({D, B, H});
   for (std::int64_t d = 0; d < D; ++d)

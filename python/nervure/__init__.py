@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from nervure import files as files
     from nervure import kernels as kernels
     from nervure import metrics as metrics
+    from nervure import models as models
     from nervure import nn as nn
     from nervure import onnx as onnx
     from nervure import optim as optim
@@ -94,10 +95,10 @@ _LAZY = {
     "save": "nervure.serialize",
 }
 _SUBMODULES = frozenset(
-    {
-        *("callbacks", "data", "files", "kernels", "metrics", "nn", "onnx", "optim", "plot"),
-        *("reference", "serialize", "sklearn", "train"),
-    }
+    (
+        *("callbacks", "data", "files", "kernels", "metrics", "models", "nn", "onnx", "optim"),
+        *("plot", "reference", "serialize", "sklearn", "train"),
+    )
 )
 
 
@@ -148,6 +149,7 @@ __all__ = [
     "memory_stats",
     "metrics",
     "minimum",
+    "models",
     "nn",
     "no_grad",
     "ones",

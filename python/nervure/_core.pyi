@@ -894,5 +894,33 @@ class _Kernels:
         decoupled_weight_decay: bool,
         step: int,
     ) -> None: ...
+    @staticmethod
+    def gate_stride(columns: int) -> int: ...
+    @staticmethod
+    def recurrent_forward(
+        kind: str,
+        option: bool,
+        x: _Array,
+        states: Sequence[_Array | None],
+        weights: Sequence[_Array | None],
+        numbers: _Array,
+        longest: int,
+        reverse: bool,
+        outputs: Sequence[_Array],
+        saved: Sequence[_Array],
+    ) -> None: ...
+    @staticmethod
+    def recurrent_backward(
+        kind: str,
+        option: bool,
+        dy: _Array,
+        dstates: Sequence[_Array | None],
+        weights: Sequence[_Array | None],
+        numbers: _Array,
+        longest: int,
+        reverse: bool,
+        outputs: Sequence[_Array],
+        saved: Sequence[_Array],
+    ) -> None: ...
 
 kernels: _Kernels

@@ -3,6 +3,7 @@
 
 from nervure.data.augment import Mixup, RandomCrop, RandomHorizontalFlip
 from nervure.data.dataset import ArrayDataset, Dataset, SequenceDataset, Subset, collate
+from nervure.data.images import Images, read_cifar10, read_idx, read_mnist
 from nervure.data.loader import DataLoader
 from nervure.data.readers import Table, Vocabulary, read_csv, read_text, windows
 from nervure.data.sampler import (
@@ -23,6 +24,7 @@ __all__ = [
     "BucketSampler",
     "DataLoader",
     "Dataset",
+    "Images",
     "Mixup",
     "Padded",
     "RandomCrop",
@@ -39,7 +41,10 @@ __all__ = [
     "collate",
     "pad_sequences",
     "random_split",
+    "read_cifar10",
     "read_csv",
+    "read_idx",
+    "read_mnist",
     "read_text",
     "windows",
 ]

@@ -151,7 +151,7 @@ def choose(
 ) -> Tokens:
     """One token per row of log-probabilities: the best, or drawn if a temperature is given."""
     if temperature is None:
-        return log_p.argmax(axis=1)
+        return np.asarray(log_p.argmax(axis=1), np.int64)
     scaled = log_p / np.float32(temperature)
     if top_k is not None and top_k < scaled.shape[1]:
         least = np.partition(scaled, -top_k, axis=1)[:, -top_k, None]
@@ -239,7 +239,7 @@ class _Beams:
                 tokens[row, kept], scores[row, kept], parents[row, kept] = sequence, score, beam
                 kept += 1
         self.tokens, self.scores = tokens, scores
-        return (np.arange(batch)[:, None] * size + parents).reshape(-1)
+        return np.asarray((np.arange(batch)[:, None] * size + parents).reshape(-1), np.int64)
 
     def _normalised(self, score: float, length: int) -> float:
         return float(score / ((5 + length) / 6) ** self.penalty)

@@ -200,7 +200,7 @@ class Seq2Seq(Generation):
         if teacher_forcing == 1.0:
             return self._additive_steps(inputs, state)
         forced = (_core.rand((target.shape[1],)).numpy() < teacher_forcing).tolist()
-        logits = []
+        logits: list[Tensor] = []
         tokens = inputs[:, 0]
         for t in range(target.shape[1]):
             if t > 0:

@@ -214,13 +214,13 @@ class ViT(Module):
         return cls(**{"dim": 768, "depth": 12, "heads": 12, **options})
 
     def reset_parameters(self) -> None:
-        """Tokens, positions and linear weights normal with standard deviation 0.02, biases zero."""
+        """Tokens and positions normal with standard deviation 0.02, matrices Xavier, biases zero."""
         init.trunc_normal_(self.pos_embed, std=0.02)
         if self.cls_token is not None:
             init.trunc_normal_(self.cls_token, std=0.02)
         for module in self.modules():
             if isinstance(module, Linear):
-                init.trunc_normal_(module.weight, std=0.02)
+                init.xavier_uniform_(module.weight)
                 if module.bias is not None:
                     init.zeros_(module.bias)
 

@@ -74,11 +74,25 @@ def _size(x: Any, y: Any, weight: Tensor | None) -> int:
 
 
 def call(model: Any, x: Any, **more: Any) -> Any:
-    """Call a model: ``model(x)``, ``model(*tuple)``, ``model(**dict)``, or with lengths."""
+    """Call a model: ``model(x)``, ``model(*tuple)``, ``model(**dict)``, or with lengths.
+
+    Raises
+    ------
+    TypeError
+        If there are lengths and the model takes none.
+    """
     if isinstance(x, Tensor):
         return model(x, **more) if more else model(x)
     if isinstance(x, Padded):
-        return model(x.values, lengths=x.lengths, **more)
+        try:
+            return model(x.values, lengths=x.lengths, **more)
+        except TypeError as error:
+            if "unexpected keyword argument 'lengths'" not in str(error):
+                raise
+            raise TypeError(
+                "[Trainer] the data are sequences with lengths, but forward() of "
+                f"{type(model).__name__} takes no lengths"
+            ) from None
     if isinstance(x, dict):
         return model(**x, **more)
     return model(*x, **more)

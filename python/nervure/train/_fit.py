@@ -51,6 +51,7 @@ class Fit:
         return {
             "epoch": self.epoch,
             "batch": self.batch,
+            "steps": self.feed.steps,
             "meter": self.meter.state_dict(),
             "feed": self.feed.state_dict(),
             "validation": self.validation.state_dict() if self.validation is not None else None,
@@ -59,7 +60,18 @@ class Fit:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go to where a training was."""
+        """Go to where a training was.
+
+        Raises
+        ------
+        ValueError
+            If the data, or how they are cut into batches, are visibly not the same.
+        """
+        if state["steps"] != self.feed.steps:
+            raise ValueError(
+                f"[load_checkpoint] an epoch had {state['steps']} batches, now it has "
+                f"{self.feed.steps}: give the same data and batch size"
+            )
         self.epoch, self.batch = state["epoch"], state["batch"]
         self.meter.load_state_dict(state["meter"])
         self.feed.load_state_dict(state["feed"], self.batch)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nervure import _core
 from nervure import metrics as metrics_module
 from nervure._core import Tensor
 from nervure.metrics import Metric
@@ -140,7 +141,7 @@ class Meter:
         """Forget everything."""
         self.loss_sum = 0.0
         self.count = 0
-        self._held: list[tuple[Array, Array]] = []
+        self._held: list[tuple[Tensor, Tensor]] = []
         self._held_rows = 0
         self._flushed = False
         for metric in self._metrics.values():
@@ -151,9 +152,10 @@ class Meter:
         self.loss_sum += loss * size
         self.count += size
         if self._metrics:
-            # Copies of neither: nothing writes into the outputs of a batch that is done.
-            output, y = self._objective.fitted(output, y)
-            self._held.append((_numpy(y), _numpy(output)))
+            if not isinstance(output, Tensor) or not isinstance(y, Tensor):
+                raise ValueError("[Trainer] metrics need a model with one output and one target")
+            # No copy: nothing writes into the outputs of a batch that is done.
+            self._held.append((y, output.detach()))
             self._held_rows += size
             if self._held_rows >= _ROWS:
                 self._flush()
@@ -187,8 +189,9 @@ class Meter:
     def _flush(self) -> None:
         held, self._held, self._held_rows = self._held, [], 0
         self._flushed = self._flushed or bool(held)
-        for y, output in _joined(held):
-            truth, scores, labels = self._prepared(y, output)
+        for targets, outputs in _joined(held):
+            fitted, y = self._objective.fitted(outputs, targets)
+            truth, scores, labels = self._prepared(y.numpy(), fitted.numpy())
             for metric in self._metrics.values():
                 of_labels = type(metric).__name__ in _OF_LABELS
                 metric.update(truth, labels if of_labels else scores)
@@ -236,7 +239,7 @@ class Meter:
         """Take over what :meth:`state_dict` gave."""
         self.reset()
         self.loss_sum, self.count = state["loss_sum"], state["count"]
-        self._held = [(y, output) for y, output in state["held"]]
+        self._held = [(_core.tensor(y), _core.tensor(output)) for y, output in state["held"]]
         self._held_rows = state["held_rows"]
         self._flushed = state["flushed"]
         for name, metric in self._metrics.items():
@@ -245,19 +248,12 @@ class Meter:
             _restore(metric, state["metrics"][name])
 
 
-def _numpy(value: Any) -> Array:
-    array: Array = value.detach().numpy() if isinstance(value, Tensor) else np.asarray(value)
-    return array
-
-
-def _joined(held: list[tuple[Array, Array]]) -> list[tuple[Array, Array]]:
+def _joined(held: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
     """Batches of equal shape as one."""
-    if not held:
-        return []
     kinds = {(y.shape[1:], output.shape[1:]) for y, output in held}
-    if len(kinds) > 1 or len(held) == 1:
+    if len(kinds) != 1 or len(held) == 1:
         return held
-    return [(np.concatenate([y for y, _ in held]), np.concatenate([o for _, o in held]))]
+    return [(_core.cat([y for y, _ in held], 0), _core.cat([output for _, output in held], 0))]
 
 
 def _number(value: Any) -> Any:

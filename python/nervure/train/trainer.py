@@ -482,7 +482,8 @@ class Trainer:
         """Write everything needed to go on: weights, optimiser, schedule, random numbers, place.
 
         The file is whole or not there at all. It is a safetensors file, in which the weights are
-        called ``model.<name>``.
+        called ``model.<name>``. Written outside of ``fit``, it has no place to go on from: weights
+        and optimiser come back, and the next ``fit`` counts epochs from ``initial_epoch``.
 
         Raises
         ------

@@ -39,10 +39,10 @@ FAMILIES = (
     matmul,
     softmax,
     loss,
-    attention,
     conv,
-    norm,
     pool,
+    norm,
+    attention,
     recurrent,
 )
 
