@@ -189,7 +189,7 @@ def roc_curves(curves: Any, path: StrPath | None = None) -> Figure:
     Parameters
     ----------
     curves
-        A :class:`nervure.metrics.ROCAUC`, ``{name: (fpr, tpr, ...)}``, or what
+        A :class:`nervure.metrics.ROCAUC`, ``{name: (false alarms, hits, ...)}`` as shares, or what
         :func:`nervure.metrics.roc_curve` gave.
     path
         Where to write the picture.
