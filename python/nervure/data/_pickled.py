@@ -150,9 +150,7 @@ def _byte_array(state: Any) -> np.ndarray[Any, Any]:
     if math.prod(shape) != len(data):
         raise FormatError(f"damaged: {len(data)} bytes for an array of {shape}")
     flat: np.ndarray[Any, Any] = np.frombuffer(data, np.uint8)
-    if column_major:
-        return flat.reshape(shape[::-1]).T
-    return flat.reshape(shape)
+    return np.asarray(flat.reshape(shape[::-1]).T if column_major else flat.reshape(shape))
 
 
 def _finished(value: Any) -> Any:
