@@ -128,7 +128,10 @@ def text(value):
 def python_2_pickle(pixels, labels):
     """The instructions that Python 2 wrote into the published files."""
     shape = b"M" + struct.pack("<H", pixels.shape[0]) + b"M" + struct.pack("<H", 3072) + b"\x86"
-    dtype = b"cnumpy\ndtype\n" + b"U\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+    dtype = (
+        b"cnumpy\ndtype\n"
+        + b"U\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+    )
     array = (
         b"cnumpy.core.multiarray\n_reconstruct\n" + b"cnumpy\nndarray\n" + b"K\x00\x85U\x01b\x87R"
         + b"(K\x01" + shape + dtype + b"\x89" + text(pixels.tobytes()) + b"tb"
@@ -160,7 +163,9 @@ def test_cifar(tmp_path, make, ending, name, inside):
     parts = fill(tmp_path / name, make, ending)
     folder = tmp_path / name if inside else tmp_path
     train, test = data.read_cifar10(folder), data.read_cifar10(folder, train=False)
-    np.testing.assert_array_equal(train.x.reshape(-1, 3072), np.concatenate([p[0] for p in parts[:5]]))
+    np.testing.assert_array_equal(
+        train.x.reshape(-1, 3072), np.concatenate([p[0] for p in parts[:5]])
+    )
     assert train.y.tolist() == [label for p in parts[:5] for label in p[1]]
     assert test.x.shape == (2, 3, 32, 32)
     assert test.x.dtype == np.uint8
@@ -170,7 +175,7 @@ def test_cifar(tmp_path, make, ending, name, inside):
 
 def test_the_pickles_written_here_are_those_of_numpy():
     pixels, labels = cifar_batch(2, 0)
-    batch = pickle.loads(python_2_pickle(pixels, labels), encoding="bytes")  # noqa: S301
+    batch = pickle.loads(python_2_pickle(pixels, labels), encoding="bytes")
     np.testing.assert_array_equal(batch[b"data"], pixels)
     assert batch[b"labels"] == labels
 

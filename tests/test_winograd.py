@@ -74,7 +74,9 @@ def test_against_sums_in_double_precision(rng, isa, channels, accuracy):
 
 
 @pytest.mark.parametrize("accuracy", ["accurate", "fast"])
-@pytest.mark.parametrize("shape", [(33, 32, 64, (14, 14)), (3, 40, 40, (28, 28)), (1, 300, 280, (8, 8))])
+@pytest.mark.parametrize(
+    "shape", [(33, 32, 64, (14, 14)), (3, 40, 40, (28, 28)), (1, 300, 280, (8, 8))]
+)
 def test_many_tiles_and_any_number_of_threads(rng, shape, accuracy):
     images, channels, out_channels, size = shape
     nv.set_conv_accuracy(accuracy)

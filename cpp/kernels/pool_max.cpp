@@ -114,6 +114,21 @@ void max_rows(const Pool& pool, const float* x, float* y, Place* places) {
 
 // ---- backward ------------------------------------------------------------------------------------------------------
 
+/// One window: `dx` is the place of tap (0, 0). With constant taps the loops unroll.
+template <class Place>
+NV_INLINE void give_back_window(const float* dy, const Place* place, std::int64_t channels, const Taps& h,
+                                const Taps& w, std::int64_t width, std::int64_t row_size, float* dx) {
+  for_vectors(0, channels, [&](std::int64_t c, std::int64_t count) NV_INLINE_LAMBDA {
+    const vf d = load_some(dy + c, count);
+    const vi where = load_places(place + c, count);
+    for (std::int64_t i = h.first; i < h.last; ++i)
+      for (std::int64_t j = w.first; j < w.last; ++j) {
+        const vi here = where == static_cast<std::int32_t>(i * width + j);
+        store_some(dx + i * row_size + j * channels + c, select(here, d, vf{}), count);
+      }
+  });
+}
+
 /// Windows that lie side by side: each writes its own part of dx, without anybody adding to it.
 template <class Place>
 void give_back_row(const Pool& pool, const float* dy, const Place* places, std::int64_t row, float* image) {
@@ -122,15 +137,11 @@ void give_back_row(const Pool& pool, const float* dy, const Place* places, std::
   for (std::int64_t o = 0; o < pool.width.out; ++o) {
     const Taps w = taps_of(pool.width, o);
     float* const dx = image + h.start * row_size + w.start * channels;
-    for_vectors(0, channels, [&](std::int64_t c, std::int64_t count) NV_INLINE_LAMBDA {
-      const vf d = load_some(dy + o * channels + c, count);
-      const vi where = load_places(places + o * channels + c, count);
-      for (std::int64_t i = h.first; i < h.last; ++i)
-        for (std::int64_t j = w.first; j < w.last; ++j) {
-          const auto place = static_cast<std::int32_t>(i * pool.width.kernel + j);
-          store_some(dx + i * row_size + j * channels + c, select(where == place, d, vf{}), count);
-        }
-    });
+    const std::int64_t at = o * channels;
+    if (pool.width.kernel == 2 && h.count() == 2 && w.count() == 2)
+      give_back_window(dy + at, places + at, channels, kPair, kPair, 2, row_size, dx);
+    else
+      give_back_window(dy + at, places + at, channels, h, w, pool.width.kernel, row_size, dx);
   }
   const std::int64_t covered = tiled_end(pool.width), last = row + 1 == pool.height.out ? pool.height.in : 0;
   for (std::int64_t i = h.start + h.first; i < h.start + h.last; ++i)

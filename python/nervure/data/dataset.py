@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -116,9 +117,10 @@ class ArrayDataset(Dataset):
         if lengths is not None:
             self._named["x"] = _with_lengths(self._named["x"], lengths)
         self._columns = [
-            map_structure(lambda values, t=name == "y": Column(values, target=t), structure)
+            map_structure(functools.partial(Column, target=name == "y"), structure)
             for name, structure in self._named.items()
         ]
+        self._flat = all(isinstance(column, Column) for column in self._columns)
         names, counts = [], []
         for name, structure in self._named.items():
             for leaf in leaves(structure):
@@ -153,6 +155,8 @@ class ArrayDataset(Dataset):
 
     def take(self, indices: Tensor) -> tuple[Any, ...]:
         """Gather the rows with these numbers, an int64 tensor."""
+        if self._flat:  # a quarter of the time of a small batch
+            return tuple([column.take(indices) for column in self._columns])
         return tuple(map_structure(lambda c: c.take(indices), part) for part in self._columns)
 
     def rows(self, start: int, stop: int) -> tuple[Any, ...]:
@@ -300,7 +304,8 @@ def _check_alike(name: str, sequences: list[Array]) -> None:
 
 
 def _padded(sequences: list[Array], value: float) -> Array:
-    dtype = np.result_type(*sequences)
+    # An empty list is an array of float64, but holds no floats.
+    dtype = np.result_type(*([s for s in sequences if s.size] or sequences))
     return pad_sequences(
         sequences, dtype=dtype, padding="post", value=value, sample_shape=sequences[0].shape[1:]
     )

@@ -42,8 +42,8 @@ class DataLoader:
     drop_last : bool, default False
         Whether a last batch that is not full is left out.
     seed : int, optional
-        By default one that nervure's generator draws when the first epoch begins, so that
-        ``nervure.manual_seed`` decides.
+        By default one that nervure's generator draws when the first epoch begins, if anything is
+        random, so that ``nervure.manual_seed`` decides.
     transform : callable or list of callables, optional
         ``transform(x, y, rng) -> (x, y)`` of each batch as NumPy arrays (``y`` is None without
         targets), with a generator to draw from. See :class:`RandomCrop`.
@@ -109,7 +109,7 @@ class DataLoader:
         else:
             self._epoch += 1
             self._batch = 0
-        if self.seed is None:
+        if self.seed is None and self._is_random():
             self.seed = draw_seed()
         return self._counted(self._epoch, self._batch)
 
@@ -124,28 +124,62 @@ class DataLoader:
         self._batch = state_dict["batch"]
         self._goes_on = self._epoch >= 0
 
+    def samples(self, back: int = 0) -> Indices:
+        """Numbers in the data set of the samples of the batch given out last, or ``back`` before.
+
+        Raises
+        ------
+        IndexError
+            If there was no such batch in this epoch.
+        """
+        number = self._batch - 1 - back
+        if number < 0:
+            raise IndexError("[DataLoader] no such batch has been given out in this epoch")
+        rng = self._generator(self._epoch, 0)
+        if self.batch_sampler is not None:
+            return self._sampled_batches(rng)[number]
+        order = self._order(rng)
+        assert self.batch_size is not None
+        first = number * self.batch_size
+        if order is None:
+            return np.arange(first, min(first + self.batch_size, len(self.dataset)))
+        return order[first : first + self.batch_size]
+
+    def end_epoch(self) -> None:
+        """Leave the epoch under way: the next iteration begins a new one."""
+        self._goes_on = False
+
+    def _is_random(self) -> bool:
+        samplers = (self.sampler, self.batch_sampler)
+        return bool(self._transforms) or any(sampler is not None for sampler in samplers)
+
     # ---- batches ---------------------------------------------------------------------------------
 
+    def _generator(self, epoch: int, *rest: int) -> np.random.Generator:
+        return generator_of(self.seed or 0, epoch, *rest)
+
     def _counted(self, epoch: int, first: int) -> Iterator[tuple[Any, ...]]:
-        batches = self._batches(epoch, first)
-        for number, batch in enumerate(_ahead(batches, self.prefetch), first + 1):
+        batches = _ahead(self._batches(epoch, first), self.prefetch)
+        number = first
+        while (batch := next(batches, None)) is not None:
+            number += 1
             if self._epoch == epoch:  # and not an iteration that another one has replaced
                 self._batch = number
             yield batch
+            del batch  # before the next one is made, which can then have its memory
 
     def _batches(self, epoch: int, first: int) -> Iterator[tuple[Any, ...]]:
-        assert self.seed is not None
         plain = self._plain(epoch, first)
-        if not self._transforms:
-            yield from plain
-            return
+        return self._through_transforms(plain, epoch, first) if self._transforms else plain
+
+    def _through_transforms(
+        self, plain: Iterator[tuple[Any, ...]], epoch: int, first: int
+    ) -> Iterator[tuple[Any, ...]]:
         for number, batch in enumerate(plain, first):
-            rng = generator_of(self.seed, epoch, 1, number)
-            yield self._transformed(batch, rng)
+            yield self._transformed(batch, self._generator(epoch, 1, number))
 
     def _plain(self, epoch: int, first: int) -> Iterator[tuple[Any, ...]]:
-        assert self.seed is not None
-        rng = generator_of(self.seed, epoch, 0)
+        rng = self._generator(epoch, 0)
         if self.batch_sampler is not None:
             for indices in self._sampled_batches(rng)[first:]:
                 yield self._take(self._inner(indices))

@@ -56,7 +56,7 @@ def read_csv(
         Whether the target holds classes, which are sorted and numbered, or numbers. By default
         classes if some of its fields are no numbers.
     missing : float, optional
-        What stands for empty fields; by default they are an error. Often NaN, to be filled in later.
+        What stands for empty fields; by default they are an error. Often NaN, to be filled later.
     encoding : str, default "utf-8"
         Encoding of the file.
 
@@ -205,7 +205,7 @@ def _is_number(text: str) -> bool:
 
 
 def read_text(path: Path, encoding: str = "utf-8") -> str:
-    """Read a text file whole; line ends become ``"\\n"``.
+    """Read a text file whole; all line ends become that of Unix.
 
     Raises
     ------
@@ -327,7 +327,7 @@ class Vocabulary:
 
 
 def windows(tokens: Any, length: int, stride: int | None = None) -> tuple[Indices, Indices]:
-    """Cut a text into stretches and what follows each token: inputs and targets of a language model.
+    """Cut a text into stretches, and these moved on by one token: for language models.
 
     Parameters
     ----------

@@ -67,7 +67,9 @@ class LeNet5(nn.Module):
         """Scores (N, num_classes) of images (N, in_channels, image_size, image_size)."""
         expected = (self.in_channels, self.image_size, self.image_size)
         if tuple(x.shape[1:]) != expected:
-            raise ValueError(f"[LeNet5] expected images (N, {', '.join(map(str, expected))}), got {x.shape}")
+            raise ValueError(
+                f"[LeNet5] expected images (N, {', '.join(map(str, expected))}), got {x.shape}"
+            )
         x = self.pool(self.conv1(x))
         x = self.pool(self.conv2(x))
         x = x.flatten(1)
