@@ -181,3 +181,15 @@ def test_example_digits_mlp(tmp_path):
 def test_example_custom_function(tmp_path):
     text = run_python(EXAMPLES / "custom_function.py", folder=tmp_path)
     assert float(text.split()[-1]) == pytest.approx(1.7, abs=1e-2)
+
+
+def test_example_trainer(tmp_path):
+    pytest.importorskip("sklearn")
+    text = run_python(EXAMPLES / "trainer.py", folder=tmp_path)
+    assert float(re.search(r"accuracy (\d\.\d+), F1", text)[1]) >= 0.96
+
+
+def test_example_resume(tmp_path):
+    text = run_python(EXAMPLES / "resume.py", folder=tmp_path)
+    assert "-- killed; the newest checkpoint is step-" in text
+    assert text.endswith("the same bits: True\n")

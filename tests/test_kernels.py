@@ -151,3 +151,137 @@ def test_steps_refuse(rng) -> None:
         kernels.adam_step(p, g, np.zeros_like(p), np.zeros_like(p), step=0)
     with pytest.raises(ValueError, match=r"\[sgd_step\] parameter must be C-contiguous"):
         kernels.sgd_step(floats(rng, 8)[::2], g, lr=0.1)
+
+
+# ---- recurrent layers ----------------------------------------------------------------------------
+
+
+def recurrent_weights(rng: np.random.Generator, gates: int, n: int, h: int) -> list[np.ndarray]:
+    """Weights as the kernels take them: transposed."""
+    shapes = [(n, gates * h), (h, gates * h), (gates * h,), (gates * h,)]
+    return [floats(rng, *shape) * np.float32(0.3) for shape in shapes]
+
+
+def in_torch_order(weights: list[np.ndarray]) -> list[np.ndarray]:
+    return [w.astype(np.float64).T for w in weights]
+
+
+@pytest.mark.parametrize("lengths", [None, (2, 0, 4, 4, 1)])
+@pytest.mark.parametrize("reset_after", [True, False])
+def test_gru(rng, isa, lengths, reset_after) -> None:
+    weights = recurrent_weights(rng, 3, 6, 9)
+    x, h0, dy, dh_n = (floats(rng, *s) for s in ((5, 4, 6), (5, 9), (5, 4, 9), (5, 9)))
+    y, h_n, saved = kernels.gru_forward(x, h0, *weights, lengths, reset_after=reset_after)
+    wide = in_torch_order(weights)
+    exact = [a.astype(np.float64) for a in (x, h0[None])]
+    for actual, expected in zip(
+        (y, h_n), reference.gru(*exact, wide, lengths, reset_after), strict=True
+    ):
+        close(actual, expected.reshape(actual.shape), 64)
+    gradients = kernels.gru_backward(dy, dh_n, *weights[:2], saved)
+    expected = reference.gru_backward((dy, dh_n[None]), *exact, wide, lengths, reset_after)
+    for actual, e in zip(gradients, expected[:-1], strict=True):
+        close(actual, e.T if e.ndim == 2 else e.reshape(actual.shape), 256)
+
+
+@pytest.mark.parametrize("lengths", [None, (2, 0, 4, 4, 1)])
+@pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
+def test_rnn(rng, isa, lengths, nonlinearity) -> None:
+    weights = recurrent_weights(rng, 1, 6, 9)
+    x, dy = floats(rng, 5, 4, 6), floats(rng, 5, 4, 9)
+    y, h_n, saved = kernels.rnn_forward(x, None, *weights, lengths, nonlinearity=nonlinearity)
+    wide = in_torch_order(weights)
+    exact = x.astype(np.float64), None
+    for actual, expected in zip(
+        (y, h_n), reference.rnn(*exact, wide, lengths, nonlinearity), strict=True
+    ):
+        close(actual, expected.reshape(actual.shape), 64)
+    dx, dh0, dw_ih, dw_hh, db = kernels.rnn_backward(dy, None, *weights[:2], saved)
+    zeros = np.zeros((1, 5, 9))
+    expected = reference.rnn_backward((dy, zeros), *exact, wide, lengths, nonlinearity)
+    for actual, e in zip((dx, dh0, dw_ih, dw_hh, db, db), expected[:-1], strict=True):
+        close(actual, e.T if e.ndim == 2 else e.reshape(actual.shape), 256)
+
+
+@pytest.mark.parametrize("lengths", [None, (2, 0, 4, 4, 1)])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_lstm(rng, isa, lengths, reverse) -> None:
+    weights = recurrent_weights(rng, 4, 6, 9)
+    x, h0, c0, dy = (floats(rng, *s) for s in ((5, 4, 6), (5, 9), (5, 9), (5, 4, 9)))
+    *results, saved = kernels.lstm_forward(x, h0, c0, *weights, lengths, reverse=reverse)
+    wide = [*in_torch_order(weights), None, None]
+    exact = [a.astype(np.float64) for a in (x, h0[None], c0[None])]
+    if reverse:  # the other direction of a layer of two
+        exact = [exact[0], *(np.concatenate([a, a]) for a in exact[1:])]
+        wide = wide * 2
+    pick = (
+        (lambda a: a[..., 9:] if a.ndim == 3 and a.shape[2] == 18 else a[-1])
+        if reverse
+        else (lambda a: a)
+    )
+    for actual, expected in zip(results, reference.lstm(*exact, wide, lengths), strict=True):
+        close(actual, pick(expected).reshape(actual.shape), 64)
+    gradients = kernels.lstm_backward(dy, None, None, *weights[:2], saved)
+    zeros = np.zeros_like(exact[1])
+    wide_dy = np.concatenate([np.zeros_like(dy), dy], axis=2) if reverse else dy
+    expected = reference.lstm_backward((wide_dy, zeros, zeros), *exact, wide, lengths)
+    dx, dh0, dc0 = expected[0], expected[1][-1:], expected[2][-1:]
+    matrices = [e for e in expected[3:-4] if e is not None][-4:]
+    for actual, e in zip(gradients, (dx, dh0, dc0, *matrices[:3]), strict=True):
+        close(actual, e.T if e.ndim == 2 else e.reshape(actual.shape), 256)
+
+
+def test_recurrent_cells_are_single_steps(rng) -> None:
+    weights = recurrent_weights(rng, 4, 6, 9)
+    x, h, c, dh, dc = (floats(rng, *s) for s in ((5, 6), (5, 9), (5, 9), (5, 9), (5, 9)))
+    new_h, new_c, saved = kernels.lstm_cell_forward(x, h, c, *weights)
+    y, h_n, c_n, whole = kernels.lstm_forward(x[:, None], h, c, *weights)
+    np.testing.assert_array_equal(new_h, y[:, 0])
+    np.testing.assert_array_equal(new_h, h_n)
+    np.testing.assert_array_equal(new_c, c_n)
+    gradients = kernels.lstm_cell_backward(dh, dc, *weights[:2], saved)
+    expected = kernels.lstm_backward(dh[:, None], None, dc, *weights[:2], whole)
+    for a, e in zip(gradients, expected, strict=True):
+        np.testing.assert_array_equal(a, e.reshape(a.shape))
+
+    weights = recurrent_weights(rng, 3, 6, 9)
+    new, saved = kernels.gru_cell_forward(x, h, *weights)
+    exact, *_ = reference.gru(x.astype(np.float64)[:, None], h[None], in_torch_order(weights))
+    close(new, exact[:, 0], 64)
+    gradients = kernels.gru_cell_backward(dh, *weights[:2], saved)
+    expected = reference.gru_backward(
+        (dh[:, None], np.zeros((1, 5, 9))), x[:, None], h[None], in_torch_order(weights)
+    )
+    for a, e in zip(gradients, expected[:-1], strict=True):
+        close(a, e.T if e.ndim == 2 and e.shape != a.shape else e.reshape(a.shape), 256)
+
+
+def test_recurrent_kernels_refuse(rng) -> None:
+    weights = recurrent_weights(rng, 4, 6, 9)
+    x = floats(rng, 5, 4, 6)
+    with pytest.raises(TypeError, match=r"\[lstm_forward\] x must be float32"):
+        kernels.lstm_forward(x.astype(np.float64), None, None, *weights)
+    with pytest.raises(ValueError, match=r"\[lstm_forward\] x must be \(batch, steps, features\)"):
+        kernels.lstm_forward(x[0], None, None, *weights)
+    with pytest.raises(ValueError, match=r"\[lstm_forward\] x must have shape"):
+        kernels.lstm_forward(floats(rng, 5, 4, 7), None, None, *weights)
+    with pytest.raises(ValueError, match=r"\[lstm_forward\] x must be C-contiguous"):
+        kernels.lstm_forward(floats(rng, 4, 5, 6).transpose(1, 0, 2), None, None, *weights)
+    with pytest.raises(ValueError, match=r"\[lstm_forward\] c0 must have shape \(5, 9\)"):
+        kernels.lstm_forward(x, None, floats(rng, 5, 8), *weights)
+    with pytest.raises(ValueError, match=r"\[lstm_forward\] weight_hh must have shape"):
+        kernels.lstm_forward(x, None, None, weights[0], weights[0])
+    with pytest.raises(ValueError, match=r"\[lstm_forward\] lengths must be in \[0, 4\]"):
+        kernels.lstm_forward(x, None, None, *weights, [1, 2, 3, 4, 5])
+    with pytest.raises(ValueError, match=r"\[lstm_forward\] lengths must be 5 integers"):
+        kernels.lstm_forward(x, None, None, *weights, [1, 2])
+    with pytest.raises(ValueError, match=r"\[rnn_forward\] nonlinearity"):
+        kernels.rnn_forward(x, None, *weights, nonlinearity="step")
+    *_, saved = kernels.lstm_forward(x, None, None, *weights)
+    with pytest.raises(ValueError, match=r"\[gru_backward\] saved must come from gru_forward"):
+        kernels.gru_backward(floats(rng, 5, 4, 9), None, *weights[:2], saved)
+    with pytest.raises(ValueError, match=r"\[lstm_backward\] dy must have 4 steps"):
+        kernels.lstm_backward(floats(rng, 5, 3, 9), None, None, *weights[:2], saved)
+    tampered = saved._replace(numbers=saved.numbers + 1)
+    with pytest.raises(ValueError, match=r"\[lstm_backward\] the lengths do not belong"):
+        kernels.lstm_backward(floats(rng, 5, 4, 9), None, None, *weights[:2], tampered)

@@ -60,6 +60,7 @@ void block_sums(const float* x, std::int64_t rows, const Fold& fold, const Block
              vf sum{}, squares{};
 #pragma GCC unroll 4
              for (int r = 0; r < kRows; ++r) {
+               ask_ahead(x + at + r * fold.width);
                vf d = load_some(x + at + r * fold.width, count) - base;
                if (count != kLanes) d = first_lanes(d, count, 0.0f);
                sum += d;
@@ -159,17 +160,11 @@ NV_INLINE vf relu(vf x) { return max(vf{}, x); }
 
 template <bool kRelu>
 void apply_block(const Affine& affine, const Fold& fold, std::int64_t n, const float* x, float* y) {
-  sweep<4>(n, fold.width,
-           [&]<int kRows>(RowCount<kRows>, std::int64_t at, std::int64_t j, std::int64_t count) NV_INLINE_LAMBDA {
-             const vf center = load(affine.center + j), scale = load(affine.scale + j),
-                      offset = load(affine.offset + j);
-#pragma GCC unroll 4
-             for (int r = 0; r < kRows; ++r) {
-               const std::int64_t i = at + r * fold.width;
-               const vf v = fma(load_some(x + i, count) - center, scale, offset);
-               store_some(y + i, kRelu ? relu(v) : v, count);
-             }
-           });
+  sweep<1>(n, fold.width, [&](RowCount<1>, std::int64_t at, std::int64_t j, std::int64_t count) NV_INLINE_LAMBDA {
+    const vf center = load(affine.center + j), scale = load(affine.scale + j), offset = load(affine.offset + j);
+    const vf v = fma(load_some(x + at, count) - center, scale, offset);
+    store_some(y + at, kRelu ? relu(v) : v, count);
+  });
 }
 
 /// From the end to the start: what the statistics read last is still in the cache.

@@ -82,6 +82,8 @@ void block_sums(const Columns& columns, const Fold& fold, std::int64_t n, const 
 #pragma GCC unroll 4
              for (int r = 0; r < kRows; ++r) {
                const std::int64_t i = at + r * fold.width;
+               ask_ahead(x + i);
+               ask_ahead(dy + i);
                const vf v = load_some(x + i, count) - center;
                const vf d = through<kRelu>(load_some(dy + i, count), v, scale, offset);
                total += d;
@@ -96,21 +98,24 @@ void block_sums(const Columns& columns, const Fold& fold, std::int64_t n, const 
   }
 }
 
-template <bool kRelu, bool kOwn>
+template <bool kRelu, bool kFromInput>
 void block_gradient(const Columns& columns, const Fold& fold, std::int64_t n, const float* x, const float* dy,
                     float* dx) {
   sweep<4>(n, fold.width,
            [&]<int kRows>(RowCount<kRows>, std::int64_t at, std::int64_t j, std::int64_t count) NV_INLINE_LAMBDA {
              const vf scale = load(columns.scale + j);
-             const vf center = kOwn || kRelu ? load(columns.center + j) : vf{};
+             const vf center = kFromInput || kRelu ? load(columns.center + j) : vf{};
              const vf offset = kRelu ? load(columns.offset + j) : vf{};
-             const vf slope = kOwn ? load(columns.slope + j) : vf{}, level = kOwn ? load(columns.level + j) : vf{};
+             const vf slope = kFromInput ? load(columns.slope + j) : vf{},
+                      level = kFromInput ? load(columns.level + j) : vf{};
 #pragma GCC unroll 4
              for (int r = 0; r < kRows; ++r) {
                const std::int64_t i = at + r * fold.width;
-               const vf v = kOwn || kRelu ? load_some(x + i, count) - center : vf{};
+               ask_ahead(dy + i);
+               if (kFromInput || kRelu) ask_ahead(x + i);
+               const vf v = kFromInput || kRelu ? load_some(x + i, count) - center : vf{};
                const vf d = through<kRelu>(load_some(dy + i, count), v, scale, offset);
-               store_some(dx + i, kOwn ? fma(d, scale, fma(v, slope, level)) : d * scale, count);
+               store_some(dx + i, kFromInput ? fma(d, scale, fma(v, slope, level)) : d * scale, count);
              }
            });
 }
@@ -153,12 +158,12 @@ struct Backward {
     }
   }
 
-  template <bool kRelu, bool kOwn>
+  template <bool kRelu, bool kFromInput>
   void write(const Columns& columns, std::int64_t instance) const {
     const std::int64_t start = instance * norm.instance_size();
     core::parallel_chunks(blocks.count, [&](std::int64_t chunk) {
       const std::int64_t b = blocks.count - 1 - chunk, at = start + blocks.first(b) * norm.channels;
-      block_gradient<kRelu, kOwn>(columns, fold, blocks.size(b) * norm.channels, x + at, dy + at, dx + at);
+      block_gradient<kRelu, kFromInput>(columns, fold, blocks.size(b) * norm.channels, x + at, dy + at, dx + at);
     });
   }
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+#include "core/scratch.h"
 #include "kernels/pool_window.h"
 
 namespace nervure::kernels::NV_ISA {
@@ -78,6 +79,16 @@ void average_row(const Pool& pool, const PoolDivisor& divisor, const float* imag
 
 // ---- backward ------------------------------------------------------------------------------------------------------
 
+/// One window: `dx` is the place of tap (0, 0). With constant taps the loops unroll.
+NV_INLINE void spread_window(const float* dy, vf scale, std::int64_t channels, const Taps& h, const Taps& w,
+                             std::int64_t row_size, float* dx) {
+  for_vectors(0, channels, [&](std::int64_t c, std::int64_t count) NV_INLINE_LAMBDA {
+    const vf d = load_some(dy + c, count) * scale;
+    for (std::int64_t i = h.first; i < h.last; ++i)
+      for (std::int64_t j = w.first; j < w.last; ++j) store_some(dx + i * row_size + j * channels + c, d, count);
+  });
+}
+
 /// Windows that lie side by side.
 void spread_row(const Pool& pool, const PoolDivisor& divisor, const float* dy, std::int64_t row, float* image) {
   const std::int64_t channels = pool.channels, row_size = pool.width.in * channels;
@@ -87,11 +98,10 @@ void spread_row(const Pool& pool, const PoolDivisor& divisor, const float* dy, s
     const Taps w = taps_of(pool.width, o);
     const vf scale = broadcast(factor.at(pool.width, w));
     float* const dx = image + h.start * row_size + w.start * channels;
-    for_vectors(0, channels, [&](std::int64_t c, std::int64_t count) NV_INLINE_LAMBDA {
-      const vf d = load_some(dy + o * channels + c, count) * scale;
-      for (std::int64_t i = h.first; i < h.last; ++i)
-        for (std::int64_t j = w.first; j < w.last; ++j) store_some(dx + i * row_size + j * channels + c, d, count);
-    });
+    if (h.count() == 2 && w.count() == 2 && h.first == 0 && w.first == 0)
+      spread_window(dy + o * channels, scale, channels, kPair, kPair, row_size, dx);
+    else
+      spread_window(dy + o * channels, scale, channels, h, w, row_size, dx);
   }
   const std::int64_t covered = tiled_end(pool.width), last = row + 1 == pool.height.out ? pool.height.in : 0;
   for (std::int64_t i = h.start + h.first; i < h.start + h.last; ++i)
@@ -99,27 +109,33 @@ void spread_row(const Pool& pool, const PoolDivisor& divisor, const float* dy, s
   zero_fill(image + (h.start + h.last) * row_size, (last - h.start - h.last) * row_size);
 }
 
+/// The factors of rows first .. last - 1 of windows.
+void factors_of(const Pool& pool, const PoolDivisor& divisor, const Holders& rows, float* factors) {
+  for (std::int64_t i = rows.first; i < rows.last; ++i) {
+    const Factor factor(divisor, pool.height, taps_of(pool.height, i));
+    for (std::int64_t j = 0; j < pool.width.out; ++j) *factors++ = factor.at(pool.width, taps_of(pool.width, j));
+  }
+}
+
 /// Any windows: each element of dx asks all that hold it.
 void collect_row(const Pool& pool, const PoolDivisor& divisor, const float* dy, std::int64_t row, float* dx) {
-  const std::int64_t channels = pool.channels;
+  const std::int64_t channels = pool.channels, out = pool.width.out;
   const Holders rows = holders_of(pool.height, row);
+  const std::int64_t held = larger(rows.last - rows.first, 0);
+  const core::Scratch<float> scratch(static_cast<std::size_t>(held * out + 1));
+  float* const factors = scratch.get();
+  factors_of(pool, divisor, rows, factors);
   for (std::int64_t column = 0; column < pool.width.in; ++column) {
     const Holders columns = holders_of(pool.width, column);
-    float* const out = dx + column * channels;
-    bool first = true;
-    for (std::int64_t i = rows.first; i < rows.last; ++i) {
-      const Factor factor(divisor, pool.height, taps_of(pool.height, i));
-      for (std::int64_t j = columns.first; j < columns.last; ++j) {
-        const vf scale = broadcast(factor.at(pool.width, taps_of(pool.width, j)));
-        const float* const d = dy + (i * pool.width.out + j) * channels;
-        for_vectors(0, channels, [&](std::int64_t c, std::int64_t count) NV_INLINE_LAMBDA {
-          const vf before = first ? vf{} : load_some(out + c, count);
-          store_some(out + c, fma(load_some(d + c, count), scale, before), count);
-        });
-        first = false;
-      }
-    }
-    if (first) zero_fill(out, channels);
+    for_vectors(0, channels, [&](std::int64_t c, std::int64_t count) NV_INLINE_LAMBDA {
+      vf sum{};
+      for (std::int64_t i = 0; i < held; ++i)
+        for (std::int64_t j = columns.first; j < columns.last; ++j) {
+          const float* const d = dy + ((rows.first + i) * out + j) * channels + c;
+          sum = fma(load_some(d, count), broadcast(factors[i * out + j]), sum);
+        }
+      store_some(dx + column * channels + c, sum, count);
+    });
   }
 }
 

@@ -17,6 +17,9 @@ struct Taps {
   std::int64_t count() const { return last - first; }
 };
 
+/// Both taps of a window of two.
+constexpr Taps kPair{0, 0, 2, 1};
+
 NV_INLINE Taps taps_of(const PoolAxis& axis, std::int64_t o) {
   if (axis.adaptive) {
     const std::int64_t start = o * axis.in / axis.out;

@@ -14,33 +14,55 @@ struct RowStatistics {
   float mean, tail, rstd;
 };
 
-float root(float mean_square, double eps) {
-  return static_cast<float>(1.0 / __builtin_sqrt(static_cast<double>(mean_square) + eps));
+float root(double mean_square, double eps) { return static_cast<float>(1.0 / __builtin_sqrt(mean_square + eps)); }
+
+/// Σ (x - shift) and Σ (x - shift)^2.
+struct Moments {
+  float first, second;
+};
+
+Moments moments_of(const float* x, std::int64_t n, float shift) {
+  const vf base = broadcast(shift);
+  vf first{}, second{};
+  for (std::int64_t begin = 0; begin < n; begin += kSumLeaf) {
+    const std::int64_t end = smaller(n, begin + kSumLeaf);
+    vf sum[2] = {}, squares[2] = {};
+    std::int64_t i = begin;
+    for (; i + 2 * kLanes <= end; i += 2 * kLanes)
+#pragma GCC unroll 2
+      for (int k = 0; k < 2; ++k) {
+        const vf d = load(x + i + k * kLanes) - base;
+        sum[k] += d;
+        squares[k] = fma(d, d, squares[k]);
+      }
+    for_vectors(i, end, [&](std::int64_t at, std::int64_t count) NV_INLINE_LAMBDA {
+      vf d = load_some(x + at, count) - base;
+      if (count != kLanes) d = first_lanes(d, count, 0.0f);
+      sum[0] += d;
+      squares[0] = fma(d, d, squares[0]);
+    });
+    first += sum[0] + sum[1];
+    second += squares[0] + squares[1];
+  }
+  return {fold_sum(first), fold_sum(second)};
 }
 
-/// The mean is found twice: first roughly, then as a small distance from that.
+/// One pass, relative to a value near the mean; a second one, relative to the mean, if that value was not near.
 RowStatistics statistics_of(const RowNorm& norm, double eps, const float* x) {
-  const std::int64_t n = norm.n;
-  const float share = 1.0f / static_cast<float>(n);
-  if (!norm.centered) {
-    const vf squares = tree_sum(0, n, [=](std::int64_t i, std::int64_t count) NV_INLINE_LAMBDA {
-      const vf v = load_some(x + i, count);
-      return v * v;
-    });
-    return {0.0f, 0.0f, root(fold_sum(squares) * share, eps)};
+  const std::int64_t n = norm.n, some = smaller(n, kLanes);
+  const double share = 1.0 / static_cast<double>(n);
+  if (!norm.centered) return {0.0f, 0.0f, root(static_cast<double>(moments_of(x, n, 0.0f).second) * share, eps)};
+  float shift = fold_sum(load_some(x, some)) / static_cast<float>(some);
+  Moments m = moments_of(x, n, shift);
+  if (static_cast<double>(m.first) * static_cast<double>(m.first) * share > 0.5 * static_cast<double>(m.second)) {
+    shift += m.first / static_cast<float>(n);
+    m = moments_of(x, n, shift);
   }
-  const float mean = tree_sum(x, n) * share;
-  const vf center = broadcast(mean);
-  const float tail = fold_sum(tree_sum(0, n,
-                                       [=](std::int64_t i, std::int64_t count)
-                                           NV_INLINE_LAMBDA { return load_some(x + i, count) - center; })) *
-                     share;
-  const vf rest = broadcast(tail);
-  const vf squares = tree_sum(0, n, [=](std::int64_t i, std::int64_t count) NV_INLINE_LAMBDA {
-    const vf d = (load_some(x + i, count) - center) - rest;
-    return d * d;
-  });
-  return {mean, tail, root(fold_sum(squares) * share, eps)};
+  const double distance = static_cast<double>(m.first) * share;
+  const double center = static_cast<double>(shift) + distance;
+  const double variance = static_cast<double>(m.second) * share - distance * distance;
+  const auto mean = static_cast<float>(center);
+  return {mean, static_cast<float>(center - static_cast<double>(mean)), root(variance < 0.0 ? 0.0 : variance, eps)};
 }
 
 RowStatistics load_statistics(const RowNorm& norm, const float* statistics, std::int64_t row) {
@@ -66,6 +88,7 @@ NV_INLINE vf normal(vf x, const RowStatistics& s) {
 template <bool kCentered, bool kWeight, bool kBias>
 void normalize_row(const RowNorm& norm, const RowStatistics& s, const float* x, float* y) {
   for_vectors(0, norm.n, [&](std::int64_t i, std::int64_t count) NV_INLINE_LAMBDA {
+    __builtin_prefetch(x + i + norm.n);  // the next row, which waits for the sums of this one otherwise
     vf v = normal<kCentered>(load_some(x + i, count), s);
     if (kWeight && kBias)
       v = fma(v, load_some(norm.weight + i, count), load_some(norm.bias + i, count));
@@ -141,6 +164,8 @@ void backward_rows(const RowNorm& norm, const float* statistics, std::int64_t ro
 #pragma GCC unroll 4
     for (int r = 0; r < kRows; ++r) {
       const std::int64_t at = (row + r) * norm.n + i;
+      __builtin_prefetch(p.dy + at + kRows * norm.n);
+      __builtin_prefetch(p.x + at + kRows * norm.n);
       const vf d = load_some(p.dy + at, count), h = normal<kCentered>(load_some(p.x + at, count), s[r]);
       sum += d;
       product = fma(d, h, product);

@@ -17,7 +17,7 @@ using kernels::NormStatisticsOut;
 void check_vector(const char* op, const char* what, const Tensor& v, std::int64_t channels) {
   if (!v) return;
   core::check_dtype(op, what, v, DType::float32);
-  NV_CHECK(v.rank() == 1 && v.size(0) == channels, op, what, " must be (", channels, "), got ", v.shape());
+  NV_CHECK(v.rank() == 1 && v.size(0) == channels, op, what, " must be ", Shape{channels}, ", got ", v.shape());
 }
 
 const float* data_or_null(const Tensor& t) { return t ? t.f32() : nullptr; }

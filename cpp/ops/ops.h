@@ -158,6 +158,21 @@ Tensor conv_transpose2d(const Tensor& x, const Tensor& weight, const Tensor& bia
 Tensor softmax(const Tensor& x, std::int64_t dim);
 Tensor log_softmax(const Tensor& x, std::int64_t dim);
 
+// ---- rnn.cpp, gru.cpp, lstm.cpp: one layer over all steps, one or both directions -------------------------------
+// x (B, T, I), row-major or step by step in memory; states (D, B, H) or undefined: zeros; lengths (B) int64 or
+// undefined. `weights`: for each of the D directions weight_ih (gates H, I), weight_hh, bias_ih, bias_hh (or
+// undefined), in PyTorch's gate order. Results: y (B, T, D H), 0 past a row's end, and the states at the rows' ends.
+std::tuple<Tensor, Tensor> rnn(const Tensor& x, const Tensor& h0, const std::vector<Tensor>& weights,
+                               const Tensor& lengths, const std::string& nonlinearity);  // "tanh" or "relu"
+std::tuple<Tensor, Tensor> gru(const Tensor& x, const Tensor& h0, const std::vector<Tensor>& weights,
+                               const Tensor& lengths, bool reset_after);
+/// Weights: also weight_hr (P, H) and weight_peephole (3, H), each or undefined; h is (D, B, P) when projected.
+/// `mask` (D, B, P) multiplies h on its way into the recurrent product; a zoneout is one number or (D, B, T, H) of 0
+/// and 1, where 1 keeps the old state. None of the three gets a gradient.
+std::tuple<Tensor, Tensor, Tensor> lstm(const Tensor& x, const Tensor& h0, const Tensor& c0,
+                                        const std::vector<Tensor>& weights, const Tensor& lengths, const Tensor& mask,
+                                        const Tensor& zoneout_h, const Tensor& zoneout_c);
+
 // ---- loss.cpp: reduction is "mean", "sum" or "none" ---------------------------------------------------------------
 /// input (N, C, ...) logits; target (N, ...) int64 class indices or (N, C, ...) float32 probabilities;
 /// weight (C) or undefined; "mean" divides by the sum of the targets' weights (PyTorch).

@@ -54,13 +54,18 @@ from nervure._functions import (
 from nervure._grad_mode import is_grad_enabled, no_grad
 
 if TYPE_CHECKING:
+    from nervure import callbacks as callbacks
+    from nervure import data as data
+    from nervure import files as files
     from nervure import kernels as kernels
     from nervure import metrics as metrics
     from nervure import models as models
     from nervure import nn as nn
+    from nervure import onnx as onnx
     from nervure import optim as optim
     from nervure import plot as plot
     from nervure import reference as reference
+    from nervure import sklearn as sklearn
     from nervure._config import show_config as show_config
     from nervure._gradcheck import gradcheck as gradcheck
     from nervure.function import Function as Function
@@ -68,6 +73,8 @@ if TYPE_CHECKING:
     from nervure.serialize import load as load
     from nervure.serialize import load_metadata as load_metadata
     from nervure.serialize import save as save
+    from nervure.train import History as History
+    from nervure.train import Trainer as Trainer
 
 __version__: str = _core.config()["version"]
 
@@ -81,12 +88,17 @@ _LAZY = {
     "Function": "nervure.function",
     "gradcheck": "nervure._gradcheck",
     "FormatError": "nervure.serialize",
+    "History": "nervure.train",
+    "Trainer": "nervure.train",
     "load": "nervure.serialize",
     "load_metadata": "nervure.serialize",
     "save": "nervure.serialize",
 }
 _SUBMODULES = frozenset(
-    {"kernels", "metrics", "models", "nn", "optim", "plot", "reference", "serialize"}
+    (
+        *("callbacks", "data", "files", "kernels", "metrics", "models", "nn", "onnx", "optim"),
+        *("plot", "reference", "serialize", "sklearn", "train"),
+    )
 )
 
 
@@ -108,12 +120,17 @@ def __dir__() -> list[str]:
 __all__ = [
     "FormatError",
     "Function",
+    "History",
     "Tensor",
+    "Trainer",
     "arange",
+    "callbacks",
     "cat",
+    "data",
     "dtype",
     "empty",
     "empty_like",
+    "files",
     "float32",
     "full",
     "full_like",

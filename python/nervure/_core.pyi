@@ -502,6 +502,33 @@ def rms_norm(
     eps: float | None = None,
 ) -> Tensor: ...
 
+# ---- recurrent layers ----------------------------------------------------------------------------
+
+def rnn(
+    x: _TensorLike,
+    h0: _TensorLike | None,
+    weights: Sequence[_TensorLike | None],
+    lengths: _TensorLike | None = None,
+    nonlinearity: str = "tanh",
+) -> tuple[Tensor, Tensor]: ...
+def gru(
+    x: _TensorLike,
+    h0: _TensorLike | None,
+    weights: Sequence[_TensorLike | None],
+    lengths: _TensorLike | None = None,
+    reset_after: builtins.bool = True,
+) -> tuple[Tensor, Tensor]: ...
+def lstm(
+    x: _TensorLike,
+    h0: _TensorLike | None,
+    c0: _TensorLike | None,
+    weights: Sequence[_TensorLike | None],
+    lengths: _TensorLike | None = None,
+    mask: _TensorLike | None = None,
+    zoneout_h: _TensorLike | None = None,
+    zoneout_c: _TensorLike | None = None,
+) -> tuple[Tensor, Tensor, Tensor]: ...
+
 # ---- losses --------------------------------------------------------------------------------------
 
 def cross_entropy(
@@ -866,6 +893,34 @@ class _Kernels:
         weight_decay: float,
         decoupled_weight_decay: bool,
         step: int,
+    ) -> None: ...
+    @staticmethod
+    def gate_stride(columns: int) -> int: ...
+    @staticmethod
+    def recurrent_forward(
+        kind: str,
+        option: bool,
+        x: _Array,
+        states: Sequence[_Array | None],
+        weights: Sequence[_Array | None],
+        numbers: _Array,
+        longest: int,
+        reverse: bool,
+        outputs: Sequence[_Array],
+        saved: Sequence[_Array],
+    ) -> None: ...
+    @staticmethod
+    def recurrent_backward(
+        kind: str,
+        option: bool,
+        dy: _Array,
+        dstates: Sequence[_Array | None],
+        weights: Sequence[_Array | None],
+        numbers: _Array,
+        longest: int,
+        reverse: bool,
+        outputs: Sequence[_Array],
+        saved: Sequence[_Array],
     ) -> None: ...
 
 kernels: _Kernels

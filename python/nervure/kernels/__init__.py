@@ -33,6 +33,18 @@ from .pool import (
     max_pool2d_forward,
 )
 from .product import gemm
+from .recurrent import (
+    gru_backward,
+    gru_cell_backward,
+    gru_cell_forward,
+    gru_forward,
+    lstm_backward,
+    lstm_cell_backward,
+    lstm_cell_forward,
+    lstm_forward,
+    rnn_backward,
+    rnn_forward,
+)
 
 __all__ = [
     "activation_backward",
@@ -48,14 +60,24 @@ __all__ = [
     "conv2d_forward",
     "cross_entropy_forward",
     "gemm",
+    "gru_backward",
+    "gru_cell_backward",
+    "gru_cell_forward",
+    "gru_forward",
     "im2col",
     "layer_norm_backward",
     "layer_norm_forward",
     "log_softmax_backward",
     "log_softmax_forward",
+    "lstm_backward",
+    "lstm_cell_backward",
+    "lstm_cell_forward",
+    "lstm_forward",
     "max_pool2d_backward",
     "max_pool2d_forward",
     "rmsprop_step",
+    "rnn_backward",
+    "rnn_forward",
     "sgd_step",
     "softmax_backward",
     "softmax_forward",

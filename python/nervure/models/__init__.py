@@ -3,6 +3,21 @@
 
 from nervure.models.lenet import LeNet5
 from nervure.models.resnet import BasicBlock, ResNet, resnet18, resnet20, resnet32
+from nervure.models.seq2seq import Seq2Seq
+from nervure.models.transformer import GPT, TransformerSeq2Seq
 from nervure.models.vgg import VGGSmall
+from nervure.models.vit import ViT
 
-__all__ = ["BasicBlock", "LeNet5", "ResNet", "VGGSmall", "resnet18", "resnet20", "resnet32"]
+__all__ = [
+    "GPT",
+    "BasicBlock",
+    "LeNet5",
+    "ResNet",
+    "Seq2Seq",
+    "TransformerSeq2Seq",
+    "VGGSmall",
+    "ViT",
+    "resnet18",
+    "resnet20",
+    "resnet32",
+]

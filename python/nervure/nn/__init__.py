@@ -20,6 +20,7 @@ from nervure.nn.attention import KeyValueCache, MultiheadAttention
 from nervure.nn.container import Flatten, Identity, ModuleDict, ModuleList, Sequential, Unflatten
 from nervure.nn.conv import Conv1d, Conv2d, ConvTranspose2d
 from nervure.nn.dropout import Dropout, Dropout2d
+from nervure.nn.embedding import Embedding
 from nervure.nn.linear import Linear
 from nervure.nn.loss import (
     BCELoss,
@@ -53,10 +54,22 @@ from nervure.nn.pool import (
     MaxPool1d,
     MaxPool2d,
 )
+from nervure.nn.position import LearnedPositions, RotaryPositions, SinusoidalPositions
+from nervure.nn.recurrent import GRU, LSTM, RNN
+from nervure.nn.recurrent_cell import GRUCell, LSTMCell, RNNCell
+from nervure.nn.transformer import (
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
 
 __all__ = [
     "ELU",
     "GELU",
+    "GRU",
+    "LSTM",
+    "RNN",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveMaxPool1d",
@@ -75,7 +88,9 @@ __all__ = [
     "DotAttention",
     "Dropout",
     "Dropout2d",
+    "Embedding",
     "Flatten",
+    "GRUCell",
     "GroupNorm",
     "Hardtanh",
     "HuberLoss",
@@ -85,8 +100,10 @@ __all__ = [
     "KLDivLoss",
     "KeyValueCache",
     "L1Loss",
+    "LSTMCell",
     "LayerNorm",
     "LeakyReLU",
+    "LearnedPositions",
     "Linear",
     "LogSoftmax",
     "MSELoss",
@@ -99,14 +116,21 @@ __all__ = [
     "NLLLoss",
     "Parameter",
     "RMSNorm",
+    "RNNCell",
     "ReLU",
+    "RotaryPositions",
     "Sequential",
     "SiLU",
     "Sigmoid",
+    "SinusoidalPositions",
     "SmoothL1Loss",
     "Softmax",
     "Softplus",
     "Tanh",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
     "Unflatten",
     "functional",
     "init",

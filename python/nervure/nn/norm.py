@@ -67,15 +67,6 @@ class _ChannelNorm(Module):
             init.ones_(self.weight)
             init.zeros_(self.bias)
 
-    def _count_batch(self) -> float:
-        """Note one more batch; its share in the running averages."""
-        count = self.num_batches_tracked
-        if count is None:
-            return 0.0 if self.momentum is None else self.momentum
-        seen = int(count.item()) + 1
-        count.fill_(seen)
-        return 1.0 / seen if self.momentum is None else self.momentum
-
     def _check(self, x: Tensor) -> None:
         shape = tuple(x.shape)
         if len(shape) not in self._ranks:
@@ -109,6 +100,15 @@ class _BatchNorm(_ChannelNorm):
             )
         super().__init__(num_features, eps, momentum, affine, track_running_stats)
         self.activation = activation or ""
+
+    def _count_batch(self) -> float:
+        """Note one more batch; its share in the running averages."""
+        count = self.num_batches_tracked
+        if count is None:
+            return 0.0 if self.momentum is None else self.momentum
+        seen = int(count.item()) + 1
+        count.fill_(seen)
+        return 1.0 / seen if self.momentum is None else self.momentum
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``x``; in training mode also update the running averages."""
@@ -230,11 +230,17 @@ class _InstanceNorm(_ChannelNorm):
                 f"[{type(self).__name__}] expected {self.num_features} channels, "
                 f"got {tuple(x.shape)}"
             )
-        tracks = self.training and self.track_running_stats
-        momentum = self._count_batch() if tracks else 0.0
         own = self.training or self.running_mean is None
-        mean, var = self.running_mean, self.running_var
-        return _core.instance_norm(x, mean, var, self.weight, self.bias, own, momentum, self.eps)
+        return _core.instance_norm(
+            x,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            own,
+            self.momentum or 0.0,
+            self.eps,
+        )
 
 
 class InstanceNorm1d(_InstanceNorm):

@@ -135,6 +135,14 @@ from .pool import (
     max_pool_with_indices,
     max_pool_with_indices_backward,
 )
+from .recurrent import (
+    gru,
+    gru_backward,
+    lstm,
+    lstm_backward,
+    rnn,
+    rnn_backward,
+)
 from .reduce import (
     amax,
     amax_backward,
@@ -307,6 +315,8 @@ __all__ = [
     "gelu_backward",
     "group_norm",
     "group_norm_backward",
+    "gru",
+    "gru_backward",
     "gt",
     "hardtanh",
     "hardtanh_backward",
@@ -338,6 +348,8 @@ __all__ = [
     "logical_or",
     "logsumexp",
     "logsumexp_backward",
+    "lstm",
+    "lstm_backward",
     "lt",
     "masked_fill",
     "masked_fill_backward",
@@ -382,6 +394,8 @@ __all__ = [
     "rms_norm",
     "rms_norm_backward",
     "rmsprop_step",
+    "rnn",
+    "rnn_backward",
     "row_major",
     "row_major_backward",
     "running_statistics",

@@ -162,6 +162,10 @@ def instance_norm_backward(
     return _normal_backward(g, h, rstd, axes), None, None, dweight, dbias
 
 
+def _groups(x: Array, num_groups: int) -> tuple[int, int, int]:
+    return x.shape[0], num_groups, x.size // max(1, x.shape[0] * num_groups)
+
+
 def group_norm(
     x: ArrayLike,
     num_groups: int,
@@ -174,7 +178,7 @@ def group_norm(
     Source: Wu, He, "Group normalization", 2018.
     """
     x = as_float(x)
-    h, _ = _normal(x.reshape(x.shape[0], num_groups, -1), (2,), eps)
+    h, _ = _normal(x.reshape(_groups(x, num_groups)), (2,), eps)
     return np.asarray(h.reshape(x.shape) * _like(weight, x, 1.0) + _like(bias, x, 0.0))
 
 
@@ -187,7 +191,7 @@ def group_norm_backward(
     eps: float = 1e-5,
 ) -> tuple[Array, Array | None, Array | None]:
     """As for batch normalisation, with means over each group."""
-    parts = (x.shape[0], num_groups, x.size // max(1, x.shape[0] * num_groups))
+    parts = _groups(x, num_groups)
     h, rstd = _normal(x.reshape(parts), (2,), eps)
     g, dweight, dbias = _affine_backward(dy, h.reshape(x.shape), weight, bias)
     return _normal_backward(g.reshape(parts), h, rstd, (2,)).reshape(x.shape), dweight, dbias

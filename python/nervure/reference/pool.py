@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -68,6 +70,11 @@ def _each_window(
         yield out, np.ix_(*inside)
 
 
+def _inner(places: tuple[Any, ...]) -> Any:
+    """These places of the last dimensions, everything of those before."""
+    return (..., *places)
+
+
 def _output(x: Array, windows: list[list[Array]], dtype: np.dtype) -> Array:
     lead = x.shape[: x.ndim - len(windows)]
     return np.zeros(lead + tuple(len(axis) for axis in windows), dtype)
@@ -83,14 +90,14 @@ def _max_over(x: Array, windows: list[list[Array]]) -> tuple[Array, Array]:
     sizes = x.shape[-len(windows) :]
     flat = np.arange(np.prod(sizes, dtype=int)).reshape(sizes)
     for out, places in _each_window(x, windows):
-        part = x[(..., *places)]
-        part = part.reshape(*part.shape[: -len(windows)], -1)
+        part = x[_inner(places)]
+        part = part.reshape(*values.shape[: -len(windows)], math.prod(part.shape[-len(windows) :]))
         first = part.argmax(axis=-1)
         nan = np.isnan(part)
         last_nan = part.shape[-1] - 1 - nan[..., ::-1].argmax(axis=-1)
         best = np.where(nan.any(axis=-1), last_nan, first)
-        values[(..., *out)] = np.take_along_axis(part, best[..., None], -1)[..., 0]
-        indices[(..., *out)] = flat[places].ravel()[best]
+        values[_inner(out)] = np.take_along_axis(part, best[..., None], -1)[..., 0]
+        indices[_inner(out)] = flat[places].ravel()[best]
     return values, indices
 
 
@@ -98,9 +105,12 @@ def _max_back(dy: Array, x: Array, indices: Array, axes: int) -> Array:
     """Every gradient goes to the element that was the maximum."""
     lead = x.shape[: x.ndim - axes]
     rows = int(np.prod(lead, dtype=int))
+    count = int(np.prod(dy.shape[dy.ndim - axes :], dtype=int))
     dx = np.zeros((rows, int(np.prod(x.shape[x.ndim - axes :], dtype=int))), dy.dtype)
-    for row in range(rows):
-        np.add.at(dx[row], indices.reshape(rows, -1)[row], dy.reshape(rows, -1)[row])
+    for row, where, share in zip(
+        range(rows), indices.reshape(rows, count), dy.reshape(rows, count), strict=True
+    ):
+        np.add.at(dx[row], where, share)
     return dx.reshape(x.shape)
 
 
@@ -207,7 +217,7 @@ def _average_over(x: Array, windows: list[list[Array]], divisors: Array) -> Arra
     y = _output(x, windows, x.dtype)
     axes = tuple(range(-len(windows), 0))
     for out, places in _each_window(x, windows):
-        y[(..., *out)] = x[(..., *places)].sum(axis=axes) / divisors[out]
+        y[_inner(out)] = x[_inner(places)].sum(axis=axes) / divisors[out]
     return y
 
 
@@ -215,8 +225,8 @@ def _average_back(dy: Array, x: Array, windows: list[list[Array]], divisors: Arr
     dx = np.zeros(x.shape, dy.dtype)
     ones = (1,) * len(windows)
     for out, places in _each_window(x, windows):
-        share = dy[(..., *out)] / divisors[out]
-        dx[(..., *places)] += share.reshape(*share.shape, *ones)
+        share = dy[_inner(out)] / divisors[out]
+        dx[_inner(places)] += share.reshape(*share.shape, *ones)
     return dx
 
 

@@ -19,6 +19,7 @@ from . import (
     norm,
     optim,
     pool,
+    recurrent,
     reduce,
     shape,
     softmax,
@@ -42,6 +43,7 @@ FAMILIES = (
     pool,
     norm,
     attention,
+    recurrent,
 )
 
 CASES: tuple[Case, ...] = tuple(case for family in FAMILIES for case in family.rows())

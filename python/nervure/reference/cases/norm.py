@@ -148,6 +148,15 @@ def _group() -> list[Case]:
     return rows
 
 
+def _torch_rows(op: str) -> Callable[..., Any]:
+    def call(torch: Any, *args: Any, **kwargs: Any) -> Any:
+        if op == "rms_norm":  # PyTorch's default is the epsilon of the input's type
+            kwargs = {"eps": torch.finfo(torch.float32).eps, **kwargs}
+        return getattr(torch.nn.functional, op)(*args, **kwargs)
+
+    return call
+
+
 def _rows_case(op: str, shape: Shape, inner: int, parameters: int, **more: Any) -> Case:
     """A row of normalisation over the last ``inner`` dimensions."""
     normalized = shape[len(shape) - inner :]
@@ -165,8 +174,7 @@ def _rows_case(op: str, shape: Shape, inner: int, parameters: int, **more: Any) 
         arrange=lambda x, *rest: (x, normalized, *rest),
         c=8.0,
         K=max(4, math.prod(shape)),
-        torch=lambda torch, *args, **kwargs: getattr(torch.nn.functional, op)(*args, **kwargs),
-        **more,
+        **{"torch": _torch_rows(op), **more},
     )
 
 
@@ -176,9 +184,9 @@ def _last_dimensions(op: str) -> list[Case]:
     def case(shape: Shape, inner: int = 1, parameters: int = most, **more: Any) -> Case:
         return _rows_case(op, shape, inner, parameters, **more)
 
-    rows = [case((5, n)) for n in SIZES if n > 1 or op == "rms_norm"]
+    rows = [case((5, n)) for n in SIZES if n > 1]
     rows += [
-        case((4, 1), eps=0.5),
+        case((4, 1), eps=0.5, torch=None),  # of which PyTorch gives 1e-17 instead of 0
         case((33,)),
         case((2, 3, 20)),
         case((2, 3, 20), 2),

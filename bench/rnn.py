@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Rows of the recurrent layers. Read ``registry.py`` first.
+
+Nervure and torch both get sequences in the layout that is their own default's fastest: PyTorch
+(steps, batch, features), Nervure (batch, steps, features) lying step by step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import nervure as nv
+from nervure import nn
+
+from .data import Floats, floats
+from .registry import Contest, Peers, rows
+
+GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
+
+# steps, batch, input, hidden
+SHAPES = [
+    (32, 32, 64, 128),
+    (100, 1, 64, 256),
+    (50, 32, 32, 32),
+    (64, 32, 64, 256),
+    (64, 64, 256, 256),
+    (35, 20, 650, 650),
+]
+QUICK = [(32, 32, 64, 128), (50, 32, 32, 32)]
+
+
+def _named(kinds: tuple[str, ...], prefix: str = "") -> dict[str, tuple[Any, ...]]:
+    return {
+        f"{prefix}{kind} {'x'.join(map(str, shape))}": (kind, shape)
+        for kind in kinds
+        for shape in SHAPES
+    }
+
+
+def _quick(prefix: str) -> list[str]:
+    return [f"{prefix}LSTM {'x'.join(map(str, shape))}" for shape in QUICK]
+
+
+def _flops(kind: str, shape: tuple[int, ...], directions: int = 1) -> float:
+    steps, batch, inputs, hidden = shape
+    return 2.0 * directions * steps * batch * GATES[kind] * hidden * (inputs + hidden)
+
+
+def _pair(peers: Peers, kind: str, inputs: int, hidden: int, **options: Any) -> tuple[Any, Any]:
+    """Our module, and PyTorch's with the same weights (None without PyTorch)."""
+    nv.manual_seed(0)
+    ours = getattr(nn, kind)(inputs, hidden, batch_first=False, **options)
+    if not peers.torch:
+        return ours, None
+    theirs = getattr(peers.torch.nn, kind)(inputs, hidden, **options)
+    theirs.load_state_dict(
+        {name: peers.torch.from_numpy(p.numpy().copy()) for name, p in ours.state_dict().items()}
+    )
+    return ours, theirs
+
+
+def _sigmoid(x: Floats) -> Floats:
+    return np.asarray(1 / (1 + np.exp(-x)), np.float32)
+
+
+def _numpy_forward(kind: str, module: Any, x: Floats) -> Callable[[], Floats]:
+    """A loop over the steps, all gates in one product."""
+    w_ih, w_hh, b_ih, b_hh = (p.numpy().T.copy() for p in module.parameters())
+    steps, batch, hidden = *x.shape[:2], w_hh.shape[0]
+
+    def forward() -> Floats:
+        gates = x @ w_ih + b_ih
+        y = np.empty((steps, batch, hidden), np.float32)
+        h = c = np.zeros((batch, hidden), np.float32)
+        for t in range(steps):
+            z, own = gates[t], h @ w_hh + b_hh
+            if kind == "RNN":
+                h = np.tanh(z + own)
+            elif kind == "GRU":
+                r, u = np.split(_sigmoid(z[:, : 2 * hidden] + own[:, : 2 * hidden]), 2, axis=1)
+                n = np.tanh(z[:, 2 * hidden :] + r * own[:, 2 * hidden :])
+                h = n + u * (h - n)
+            else:
+                z = z + own
+                i, f = np.split(_sigmoid(z[:, : 2 * hidden]), 2, axis=1)
+                c = f * c + i * np.tanh(z[:, 2 * hidden : 3 * hidden])
+                h = _sigmoid(z[:, 3 * hidden :]) * np.tanh(c)
+            y[t] = h
+        return y
+
+    return forward
+
+
+@rows(
+    "kernels",
+    "recurrent layers",
+    _named(("LSTM", "GRU", "RNN"), "forward "),
+    quick=_quick("forward "),
+)
+def forward(peers: Peers, kind: str, shape: tuple[int, ...]) -> Contest:
+    """output of one layer over steps x batch x input x hidden, no gradient (numpy: a loop)"""
+    steps, batch, inputs, hidden = shape
+    ours, theirs = _pair(peers, kind, inputs, hidden)
+    x = floats(steps, batch, inputs)
+    contest = Contest(flops=_flops(kind, shape), tolerance=1e-4)
+    a = nv.tensor(x)
+
+    def call() -> Any:
+        with nv.no_grad():
+            return ours(a)[0]
+
+    contest.add("nervure", call)
+    contest.add("numpy", _numpy_forward(kind, ours, x))
+    if theirs:
+        b = peers.torch.from_numpy(x)
+
+        def peer() -> Any:
+            with peers.torch.no_grad():
+                return theirs(b)[0]
+
+        contest.add("torch", peer)
+    return contest
+
+
+def _training(module: Any, x: Any, dy: Any, **call: Any) -> Callable[[], Any]:
+    """Forward and backward; the gradients of the input and of all weights."""
+
+    def run() -> Any:
+        module.zero_grad()
+        x.grad = None
+        module(x, **call)[0].backward(dy)
+        return x.grad, *(p.grad for p in module.parameters())
+
+    return run
+
+
+@rows(
+    "kernels",
+    "recurrent layers",
+    _named(("LSTM", "GRU", "RNN"), "training "),
+    quick=_quick("training "),
+)
+def training(peers: Peers, kind: str, shape: tuple[int, ...], **options: Any) -> Contest:
+    """forward and backward of one layer over steps x batch x input x hidden, all gradients"""
+    steps, batch, inputs, hidden = shape
+    directions = 2 if options.get("bidirectional") else 1
+    ours, theirs = _pair(peers, kind, inputs, hidden, **options)
+    x, dy = floats(steps, batch, inputs), floats(steps, batch, directions * hidden, seed=1)
+    contest = Contest(flops=3 * _flops(kind, shape, directions), tolerance=1e-3)
+    contest.add("nervure", _training(ours, nv.tensor(x, requires_grad=True), nv.tensor(dy)))
+    if theirs:
+        b = peers.torch.from_numpy(x).requires_grad_()
+        contest.add("torch", _training(theirs, b, peers.torch.from_numpy(dy)))
+    return contest
+
+
+@rows(
+    "kernels",
+    "recurrent layers",
+    {f"training 2 layers, both directions, {k} 32x32x64x128": k for k in ("LSTM", "GRU")},
+)
+def stacked(peers: Peers, kind: str) -> Contest:
+    """forward and backward of two bidirectional layers, all gradients"""
+    contest = training(peers, kind, (32, 32, 64, 128), num_layers=2, bidirectional=True)
+    # The second layer's input is as wide as both directions' output.
+    contest.flops += 3 * _flops(kind, (32, 32, 256, 128), 2)
+    return contest
+
+
+RAGGED = {
+    "4 rows up to 1000": (4, 1000, 16, 32),
+    "32 rows up to 60": (32, 60, 64, 128),
+}
+
+
+@rows(
+    "kernels",
+    "recurrent layers",
+    {f"ragged {kind}, {name}": (kind, *sizes) for kind in GATES for name, sizes in RAGGED.items()},
+)
+def ragged(peers: Peers, kind: str, batch: int, steps: int, inputs: int, hidden: int) -> Contest:
+    """training step of rows of random lengths (torch: packed sequences)"""
+    ours, theirs = _pair(peers, kind, inputs, hidden)
+    x, dy = floats(steps, batch, inputs), floats(steps, batch, hidden, seed=1)
+    lengths = np.random.default_rng(0).integers(1, steps + 1, batch)
+    lengths[0] = steps
+    for i, n in enumerate(lengths):
+        dy[n:, i] = 0.0
+    flops = 3 * _flops(kind, (int(lengths.sum()), 1, inputs, hidden))
+    contest = Contest(flops=flops, tolerance=1e-3)
+    a = nv.tensor(x, requires_grad=True)
+    contest.add("nervure", _training(ours, a, nv.tensor(dy), lengths=nv.tensor(lengths)))
+    if theirs:
+        torch = peers.torch
+        b, db = torch.from_numpy(x).requires_grad_(), torch.from_numpy(dy)
+        pack = torch.nn.utils.rnn
+
+        def packed() -> Any:
+            theirs.zero_grad()
+            b.grad = None
+            y, _ = theirs(pack.pack_padded_sequence(b, lengths, enforce_sorted=False))
+            pack.pad_packed_sequence(y, total_length=steps)[0].backward(db)
+            return b.grad, *(p.grad for p in theirs.parameters())
+
+        contest.add("torch", packed)
+    return contest
+
+
+@rows(
+    "kernels",
+    "recurrent layers",
+    {f"one step {kind} 16->32, batch 1": kind for kind in GATES},
+    quick=["one step LSTM 16->32, batch 1"],
+)
+def step(peers: Peers, kind: str) -> Contest:
+    """one step of streaming, no gradient (torch: the layer on one step, its fastest way)"""
+    ours, theirs = _pair(peers, kind, 16, 32)
+    x = floats(1, 1, 16)
+    contest = Contest(flops=_flops(kind, (1, 1, 16, 32)), tolerance=1e-4)
+    a = nv.tensor(x[0])
+    with nv.no_grad():
+        _, state = ours.step(a)
+
+    def call() -> Any:
+        with nv.no_grad():
+            return ours.step(a, state)[0]
+
+    contest.add("nervure", call)
+    if theirs:
+        b = peers.torch.from_numpy(x)
+        with peers.torch.no_grad():
+            _, final = theirs(b)
+
+        def peer() -> Any:
+            with peers.torch.no_grad():
+                return theirs(b, final)[0][0]
+
+        contest.add("torch", peer)
+    return contest

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "kernels/lstm.h"
+#include "kernels/recurrent_gradients.h"
+#include "kernels/recurrent_steps.h"
+
+namespace nervure::kernels::NV_ISA {
+namespace {
+
+struct Cell {
+  const float* gates;
+  float *d, *dh, *dc, *c_new;
+  const float *c, *dy, *zone_h, *zone_c;
+};
+
+/// The gradients of the states are kept in rows of falling length: those of rows that have not yet begun are the
+/// gradients of the final states, those of rows that are done the gradients of the initial ones.
+class Backward {
+ public:
+  Backward(const LstmLayer& layer, const LstmSaved& saved, const StepsIn& dy)
+      : layer_(layer),
+        s_(layer.sequence),
+        saved_(saved),
+        dy_(dy),
+        H_(layer.hidden),
+        P_(layer.output),
+        S_(gate_stride(4 * layer.hidden)),
+        extras_(layer.peephole || layer.zone_h.data || layer.zone_c.data),
+        c_{saved.c, H_, &s_, true},
+        recurrent_(layer.w_hh, 4 * H_, true, 4 * H_, 1, P_, s_.batch),
+        projection_(layer.w_hr, P_, true, P_, 1, H_, s_.batch) {}
+
+  void run(const float* dh_n, const float* dc_n, const LstmGradients& out) {
+    const std::int64_t B = s_.batch;
+    const core::Scratch<float> packed(static_cast<std::size_t>(recurrent_.packed_floats()));
+    const core::Scratch<float> packed_r(static_cast<std::size_t>(layer_.w_hr ? projection_.packed_floats() : 1));
+    const core::Scratch<float> dh(static_cast<std::size_t>(B * P_)), dc(static_cast<std::size_t>(B * H_));
+    const core::Scratch<float> product(static_cast<std::size_t>(layer_.mask ? B * P_ : 1));
+    const core::Scratch<float> hidden(static_cast<std::size_t>(layer_.w_hr ? B * H_ : 1));
+    const core::Scratch<float> projected(static_cast<std::size_t>(layer_.w_hr ? s_.total * P_ : 1));
+    const core::Scratch<float> c_new(static_cast<std::size_t>(layer_.peephole ? s_.total * H_ : 1));
+    const core::Scratch<float> gates(static_cast<std::size_t>(s_.total * S_));
+    dgates_ = gates.get();
+    dh_ = dh.get();
+    dc_ = dc.get();
+    product_ = product.get();
+    dhidden_ = layer_.w_hr ? hidden.get() : dh_;
+    dprojected_ = projected.get();
+    c_new_ = layer_.peephole ? c_new.get() : nullptr;
+    recurrent_.pack(packed.get());
+    if (layer_.w_hr) projection_.pack(packed_r.get());
+    for (std::int64_t j = 0; j < B; ++j) {
+      copy_row_or_zeros(dh_n, s_.row[j], P_, dh_ + j * P_);
+      copy_row_or_zeros(dc_n, s_.row[j], H_, dc_ + j * H_);
+    }
+    walk();
+    for (std::int64_t j = 0; j < B; ++j) {
+      copy_row(dh_ + j * P_, P_, out.dh0 + s_.row[j] * P_);
+      copy_row(dc_ + j * H_, H_, out.dc0 + s_.row[j] * H_);
+    }
+    add_up(out);
+  }
+
+ private:
+  std::int64_t time_of(std::int64_t i) const { return s_.reverse ? i : s_.steps - 1 - i; }
+
+  void walk() {
+    const Split split = split_steps(s_, 4 * H_ * P_, recurrent_.panels(), !layer_.w_hr);
+    over_time(
+        s_, split, recurrent_.panels(), s_.steps + 1, [](std::int64_t, std::int64_t, std::int64_t) {},
+        [&](std::int64_t i, std::int64_t first, std::int64_t last, std::int64_t panel, std::int64_t end) {
+          if (i > 0) through_time(time_of(i - 1), running(s_, time_of(i - 1), first, last), panel, end);
+          if (i == s_.steps) return;
+          const RowRange rows = running(s_, time_of(i), first, last);
+          const std::int64_t width = recurrent_.panel_width();
+          if (layer_.w_hr)
+            projected_step(time_of(i), rows);
+          else
+            step(time_of(i), rows, panel * width, smaller(end * width, H_));
+        });
+  }
+
+  /// dh (+)= m (d(gates) W_hh^T) of the step t that was just done.
+  void through_time(std::int64_t t, RowRange rows, std::int64_t first, std::int64_t last) {
+    if (rows.size() == 0) return;
+    const float* const d = dgates_ + (s_.offset[t] + rows.begin) * S_;
+    float* const to = (layer_.mask ? product_ : dh_) + rows.begin * P_;
+    const bool carried = layer_.zone_h.data && !layer_.mask;
+    for (std::int64_t panel = first; panel < last; ++panel)
+      recurrent_.multiply(0, panel, d, S_, rows.size(), to, P_, carried, nullptr);
+    if (!layer_.mask) return;
+    const std::int64_t begin = first * recurrent_.panel_width(), end = smaller(last * recurrent_.panel_width(), P_);
+    for (std::int64_t j = rows.begin; j < rows.end; ++j) {
+      const float* const mask = layer_.mask + s_.row[j] * P_;
+      for_vectors(begin, end, [&](std::int64_t u, std::int64_t n) NV_INLINE_LAMBDA {
+        const vf direct = layer_.zone_h.data ? load_some(dh_ + j * P_ + u, n) : vf{};
+        store_some(dh_ + j * P_ + u, fma(load_some(mask + u, n), load_some(product_ + j * P_ + u, n), direct), n);
+      });
+    }
+  }
+
+  const float* dy_at(std::int64_t t, std::int64_t j) const {
+    return dy_.data ? dy_.data + s_.row[j] * dy_.row_step + t * dy_.time_step : nullptr;
+  }
+
+  void projected_step(std::int64_t t, RowRange rows) {
+    for (std::int64_t j = rows.begin; j < rows.end; ++j) {
+      const float* const dy = dy_at(t, j);
+      float* const total = dprojected_ + (s_.offset[t] + j) * P_;
+      for_vectors(0, P_, [&](std::int64_t u, std::int64_t n) NV_INLINE_LAMBDA {
+        const vf d = load_some(dh_ + j * P_ + u, n);
+        store_some(total + u, dy ? d + load_some(dy + u, n) : d, n);
+      });
+    }
+    for (std::int64_t panel = 0; panel < projection_.panels(); ++panel)
+      projection_.multiply(0, panel, dprojected_ + (s_.offset[t] + rows.begin) * P_, P_, rows.size(),
+                           dhidden_ + rows.begin * H_, H_, false, nullptr);
+    step(t, rows, 0, H_);
+  }
+
+  void step(std::int64_t t, RowRange rows, std::int64_t begin, std::int64_t end) {
+    for (std::int64_t j = rows.begin; j < rows.end; ++j) {
+      const std::int64_t row = s_.row[j], packed = s_.offset[t] + j;
+      const Zoneout &h = layer_.zone_h, &c = layer_.zone_c;
+      const Cell cell{saved_.gates + packed * S_,
+                      dgates_ + packed * S_,
+                      dhidden_ + j * H_,
+                      dc_ + j * H_,
+                      c_new_ ? c_new_ + packed * H_ : nullptr,
+                      c_.at(t, j),
+                      layer_.w_hr ? nullptr : dy_at(t, j),
+                      h.data ? h.data + row * h.row_step + t * h.time_step : nullptr,
+                      c.data ? c.data + row * c.row_step + t * c.time_step : nullptr};
+      if (extras_)
+        update<true>(cell, begin, end);
+      else
+        update<false>(cell, begin, end);
+    }
+  }
+
+  template <bool Extras>
+  void update(const Cell& cell, std::int64_t begin, std::int64_t end) const {
+    const std::int64_t H = H_;
+    const float* const p = Extras ? layer_.peephole : nullptr;
+    for_vectors(begin, end, [&](std::int64_t u, std::int64_t n) NV_INLINE_LAMBDA {
+      const float* const gates = cell.gates + u;
+      float* const d = cell.d + u;
+      const vf i = load_some(gates, n), f = load_some(gates + H, n), g = load_some(gates + 2 * H, n),
+               o = load_some(gates + 3 * H, n), c = load_some(cell.c + u, n);
+      vf dh = load_some(cell.dh + u, n), dc = load_some(cell.dc + u, n), past_dc{};
+      if (cell.dy) dh += load_some(cell.dy + u, n);
+      if (Extras && cell.zone_h) {
+        const vf kept = dh * zone(layer_.zone_h, cell.zone_h, u, n);
+        store_some(cell.dh + u, kept, n);
+        dh -= kept;
+      }
+      if (Extras && cell.zone_c) {
+        past_dc = dc * zone(layer_.zone_c, cell.zone_c, u, n);
+        dc -= past_dc;
+      }
+      const vf c_new = fma(f, c, i * g), squashed = gate_tanh(c_new);
+      const vf d_o = dh * squashed * (o * (1.0f - o));
+      dc = fma(dh * o, 1.0f - squashed * squashed, dc);
+      if (Extras && p) {
+        dc = fma(d_o, load_some(p + 2 * H + u, n), dc);
+        store_some(cell.c_new + u, c_new, n);
+      }
+      const vf d_i = dc * g * (i * (1.0f - i)), d_f = dc * c * (f * (1.0f - f)), d_g = dc * i * (1.0f - g * g);
+      past_dc = fma(dc, f, past_dc);
+      if (Extras && p) past_dc = fma(d_i, load_some(p + u, n), fma(d_f, load_some(p + H + u, n), past_dc));
+      store_some(cell.dc + u, past_dc, n);
+      store_some(d, d_i, n);
+      store_some(d + H, d_f, n);
+      store_some(d + 2 * H, d_g, n);
+      store_some(d + 3 * H, d_o, n);
+    });
+  }
+
+  NV_INLINE vf zone(const Zoneout& zoneout, const float* data, std::int64_t u, std::int64_t n) {
+    return zoneout.unit_step ? load_some(data + u, n) : broadcast(data[0]);
+  }
+
+  void add_up(const LstmGradients& out) const {
+    const GateGradients d{dgates_, s_.total, 4 * H_, S_};
+    if (out.dw_ih) weight_gradient(layer_.x, layer_.input, d, out.dw_ih, 4 * H_);
+    if (out.dw_hh) weight_gradient(saved_.h, P_, d, out.dw_hh, 4 * H_);
+    if (out.db) column_sums(d, out.db);
+    if (out.dw_hr) weight_gradient(saved_.hidden, H_, {dprojected_, s_.total, P_, P_}, out.dw_hr, P_);
+    if (out.dpeephole) {
+      column_products({dgates_, s_.total, H_, S_}, saved_.c, out.dpeephole);
+      column_products({dgates_ + H_, s_.total, H_, S_}, saved_.c, out.dpeephole + H_);
+      column_products({dgates_ + 3 * H_, s_.total, H_, S_}, c_new_, out.dpeephole + 2 * H_);
+    }
+    if (out.dx) input_gradient(d, layer_.w_ih, 4 * H_, layer_.input, out.add_dx, out.dx);
+  }
+
+  const LstmLayer& layer_;
+  const Sequence& s_;
+  const LstmSaved& saved_;
+  const StepsIn& dy_;
+  std::int64_t H_, P_, S_;
+  bool extras_;
+  States c_;
+  Factor recurrent_, projection_;
+  float *dgates_ = nullptr, *dh_ = nullptr, *dc_ = nullptr, *product_ = nullptr, *dhidden_ = nullptr,
+        *dprojected_ = nullptr, *c_new_ = nullptr;
+};
+
+}  // namespace
+
+void lstm_backward(const LstmLayer& layer, const LstmSaved& saved, const StepsIn& dy, const float* dh_n,
+                   const float* dc_n, const LstmGradients& gradients) {
+  Backward(layer, saved, dy).run(dh_n, dc_n, gradients);
+}
+
+}  // namespace nervure::kernels::NV_ISA

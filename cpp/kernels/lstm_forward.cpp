@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "kernels/lstm.h"
+#include "kernels/recurrent_steps.h"
+
+namespace nervure::kernels::NV_ISA {
+namespace {
+
+constexpr std::int64_t kFewSteps = 4;  // that do not pay for packing the weights
+
+/// Everything about one unit of one row at one step.
+struct Cell {
+  float* gates;  // i of the first unit; the others `hidden` further each
+  const float *c, *h;
+  float *c_out, *h_out, *h_raw_out, *y;
+  const float *mask, *zone_h, *zone_c;
+};
+
+class Forward {
+ public:
+  Forward(const LstmLayer& layer, const LstmSaved& saved, const StepsOut& y, float* h_n, float* c_n)
+      : layer_(layer),
+        s_(layer.sequence),
+        saved_(saved),
+        y_(y),
+        h_n_(h_n),
+        c_n_(c_n),
+        H_(layer.hidden),
+        P_(layer.output),
+        S_(gate_stride(4 * layer.hidden)),
+        extras_(layer.peephole || layer.mask || layer.zone_h.data || layer.zone_c.data),
+        h_{saved.h, P_, &s_, saved.keep},
+        c_{saved.c, H_, &s_, saved.keep},
+        h_raw_{saved.h_raw, P_, &s_, saved.keep},
+        recurrent_(layer.w_hh, 4 * H_, false, P_, 4, H_, s_.batch),
+        projection_(layer.w_hr, P_, false, H_, 1, P_, s_.batch) {}
+
+  void run() {
+    const core::Scratch<float> bias(static_cast<std::size_t>(4 * H_));
+    const InputProjection input(s_, layer_.x, layer_.input, layer_.w_ih, 4 * H_,
+                                add_biases(layer_.b_ih, layer_.b_hh, 4 * H_, bias.get()), 0, 4 * H_, saved_.gates, S_);
+    const bool packs = s_.steps >= kFewSteps;
+    const core::Scratch<float> packed(static_cast<std::size_t>(packs ? recurrent_.packed_floats() : 1));
+    const core::Scratch<float> packed_r(
+        static_cast<std::size_t>(packs && layer_.w_hr ? projection_.packed_floats() : 1));
+    if (packs) recurrent_.pack(packed.get());
+    if (packs && layer_.w_hr) projection_.pack(packed_r.get());
+    const Split split = split_steps(s_, 4 * H_ * P_, recurrent_.panels(), !layer_.w_hr);
+    const core::Scratch<float> h_scratch(static_cast<std::size_t>(layer_.w_hr && !saved_.hidden ? s_.batch * H_ : 1));
+    const core::Scratch<float> r_scratch(static_cast<std::size_t>(layer_.w_hr ? s_.batch * P_ : 1));
+    h_scratch_ = h_scratch.get();
+    r_scratch_ = r_scratch.get();
+    keep_states(s_.active[0], s_.batch);
+    const std::int64_t block = input.block(split.rows);
+    over_time(
+        s_, split, recurrent_.panels(), s_.steps,
+        [&](std::int64_t i, std::int64_t first, std::int64_t last) {
+          if (i % block == 0) input.run(i, smaller(i + block, s_.steps), first, last);
+          begin(time_of(i), first, last);
+        },
+        [&](std::int64_t i, std::int64_t first, std::int64_t last, std::int64_t panel, std::int64_t end) {
+          step(time_of(i), running(s_, time_of(i), first, last), panel, end);
+        });
+  }
+
+ private:
+  std::int64_t time_of(std::int64_t i) const { return s_.reverse ? s_.steps - 1 - i : i; }
+
+  /// Rows that do not run at all end as they began.
+  void keep_states(std::int64_t first, std::int64_t last) {
+    for (std::int64_t j = first; j < last; ++j) {
+      copy_row_or_zeros(layer_.h0, s_.row[j], P_, h_n_ + s_.row[j] * P_);
+      copy_row_or_zeros(layer_.c0, s_.row[j], H_, c_n_ + s_.row[j] * H_);
+    }
+  }
+
+  /// The states of the rows that begin at step t.
+  void begin(std::int64_t t, std::int64_t first, std::int64_t last) {
+    for (std::int64_t j = larger(first, first_beginning(s_, t)); j < smaller(last, s_.active[t]); ++j) {
+      const std::int64_t row = s_.row[j];
+      copy_row_or_zeros(layer_.h0, row, P_, h_.at(t, j));
+      if (saved_.h_raw) copy_row(h_.at(t, j), P_, h_raw_.at(t, j));
+      if (layer_.mask)
+        for (std::int64_t u = 0; u < P_; ++u) h_.at(t, j)[u] *= layer_.mask[row * P_ + u];
+      copy_row_or_zeros(layer_.c0, row, H_, c_.at(t, j));
+    }
+  }
+
+  void step(std::int64_t t, RowRange rows, std::int64_t first, std::int64_t last) {
+    if (rows.size() == 0) return;
+    float* const gates = saved_.gates + (s_.offset[t] + rows.begin) * S_;
+    for (std::int64_t panel = first; panel < last; ++panel) {
+      for (std::int64_t gate = 0; gate < 4; ++gate)
+        recurrent_.multiply(gate, panel, h_.at(t, rows.begin), P_, rows.size(), gates, S_, true, nullptr);
+      const std::int64_t u = panel * recurrent_.panel_width();
+      const std::int64_t end = smaller(u + recurrent_.panel_width(), H_);
+      for (std::int64_t j = rows.begin; j < rows.end; ++j) {
+        if (extras_)
+          update_extras(cell_of(t, j), u, end);
+        else
+          update(cell_of(t, j), u, end);
+      }
+    }
+    if (layer_.w_hr) project(t, rows);
+  }
+
+  float* hidden_at(std::int64_t t, std::int64_t j) const {
+    return saved_.hidden ? saved_.hidden + (s_.offset[t] + j) * H_ : h_scratch_ + j * H_;
+  }
+
+  Cell cell_of(std::int64_t t, std::int64_t j) const {
+    const Next next = next_of(s_, t);
+    const bool goes_on = j < next.rows;
+    const std::int64_t row = s_.row[j];
+    Cell cell{};
+    cell.gates = saved_.gates + (s_.offset[t] + j) * S_;
+    cell.c = c_.at(t, j);
+    cell.c_out = goes_on ? c_.at(next.t, j) : c_n_ + row * H_;
+    if (layer_.w_hr) {
+      cell.h_out = cell.y = hidden_at(t, j);
+      return cell;
+    }
+    cell.h_out = goes_on ? h_.at(next.t, j) : h_n_ + row * P_;
+    cell.y = y_.data + row * y_.row_step + t * y_.time_step;
+    if (saved_.h_raw) cell.h_raw_out = goes_on ? h_raw_.at(next.t, j) : nullptr;
+    cell.h = saved_.h_raw ? h_raw_.at(t, j) : h_.at(t, j);
+    cell.mask = goes_on && layer_.mask ? layer_.mask + row * P_ : nullptr;
+    if (layer_.zone_h.data)
+      cell.zone_h = layer_.zone_h.data + row * layer_.zone_h.row_step + t * layer_.zone_h.time_step;
+    if (layer_.zone_c.data)
+      cell.zone_c = layer_.zone_c.data + row * layer_.zone_c.row_step + t * layer_.zone_c.time_step;
+    return cell;
+  }
+
+  // In two passes: one would wait for tanh(c') at the end of a chain that is longer than what a processor looks ahead.
+  void update(const Cell& cell, std::int64_t begin, std::int64_t end) const {
+    const std::int64_t H = H_;
+    for_vectors(begin, end, [&](std::int64_t u, std::int64_t n) NV_INLINE_LAMBDA {
+      float* const gates = cell.gates + u;
+      const vf i = gate_sigmoid(load_some(gates, n)), f = gate_sigmoid(load_some(gates + H, n)),
+               g = gate_tanh(load_some(gates + 2 * H, n)), o = gate_sigmoid(load_some(gates + 3 * H, n));
+      store_some(gates, i, n);
+      store_some(gates + H, f, n);
+      store_some(gates + 2 * H, g, n);
+      store_some(gates + 3 * H, o, n);
+      store_some(cell.c_out + u, fma(f, load_some(cell.c + u, n), i * g), n);
+    });
+    for_vectors(begin, end, [&](std::int64_t u, std::int64_t n) NV_INLINE_LAMBDA {
+      const vf h = load_some(cell.gates + 3 * H + u, n) * gate_tanh(load_some(cell.c_out + u, n));
+      store_some(cell.y + u, h, n);
+      store_some(cell.h_out + u, h, n);
+    });
+  }
+
+  /// The same with peepholes, mask and zoneout.
+  void update_extras(const Cell& cell, std::int64_t begin, std::int64_t end) const {
+    const std::int64_t H = H_;
+    const float* const p = layer_.peephole;
+    for_vectors(begin, end, [&](std::int64_t u, std::int64_t n) NV_INLINE_LAMBDA {
+      float* const gates = cell.gates + u;
+      vf i = load_some(gates, n), f = load_some(gates + H, n), o = load_some(gates + 3 * H, n);
+      const vf c = load_some(cell.c + u, n), g = gate_tanh(load_some(gates + 2 * H, n));
+      if (p) {
+        i = fma(load_some(p + u, n), c, i);
+        f = fma(load_some(p + H + u, n), c, f);
+      }
+      i = gate_sigmoid(i);
+      f = gate_sigmoid(f);
+      vf next = fma(f, c, i * g);
+      if (p) o = fma(load_some(p + 2 * H + u, n), next, o);
+      o = gate_sigmoid(o);
+      vf h = o * gate_tanh(next);
+      store_some(gates, i, n);
+      store_some(gates + H, f, n);
+      store_some(gates + 2 * H, g, n);
+      store_some(gates + 3 * H, o, n);
+      if (cell.zone_c) next = fma(zone(layer_.zone_c, cell.zone_c, u, n), c - next, next);
+      if (cell.zone_h) h = fma(zone(layer_.zone_h, cell.zone_h, u, n), load_some(cell.h + u, n) - h, h);
+      store_some(cell.c_out + u, next, n);
+      store_some(cell.y + u, h, n);
+      if (cell.h_raw_out) store_some(cell.h_raw_out + u, h, n);
+      if (cell.mask) h *= load_some(cell.mask + u, n);
+      store_some(cell.h_out + u, h, n);
+    });
+  }
+
+  NV_INLINE vf zone(const Zoneout& zoneout, const float* data, std::int64_t u, std::int64_t n) {
+    return zoneout.unit_step ? load_some(data + u, n) : broadcast(data[0]);
+  }
+
+  void project(std::int64_t t, RowRange rows) {
+    const Next next = next_of(s_, t);
+    float* const r = r_scratch_ + rows.begin * P_;
+    for (std::int64_t panel = 0; panel < projection_.panels(); ++panel)
+      projection_.multiply(0, panel, hidden_at(t, rows.begin), H_, rows.size(), r, P_, false, nullptr);
+    for (std::int64_t j = rows.begin; j < rows.end; ++j) {
+      const std::int64_t row = s_.row[j];
+      const float* const out = r_scratch_ + j * P_;
+      copy_row(out, P_, y_.data + row * y_.row_step + t * y_.time_step);
+      float* const h = j < next.rows ? h_.at(next.t, j) : h_n_ + row * P_;
+      copy_row(out, P_, h);
+      if (layer_.mask && j < next.rows)
+        for (std::int64_t u = 0; u < P_; ++u) h[u] *= layer_.mask[row * P_ + u];
+    }
+  }
+
+  const LstmLayer& layer_;
+  const Sequence& s_;
+  const LstmSaved& saved_;
+  const StepsOut& y_;
+  float *h_n_, *c_n_, *h_scratch_ = nullptr, *r_scratch_ = nullptr;
+  std::int64_t H_, P_, S_;
+  bool extras_;
+  States h_, c_, h_raw_;
+  Factor recurrent_, projection_;
+};
+
+}  // namespace
+
+void lstm_forward(const LstmLayer& layer, const LstmSaved& saved, const StepsOut& y, float* h_n, float* c_n) {
+  Forward(layer, saved, y, h_n, c_n).run();
+}
+
+}  // namespace nervure::kernels::NV_ISA

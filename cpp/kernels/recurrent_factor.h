@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The right factor of products that are repeated at every step, and how steps are cut into chunks. For the kernel files
+// of recurrent layers.
+#pragma once
+
+#include <cstdint>
+
+#include "core/parallel.h"
+#include "kernels/gemm_tile.h"
+#include "kernels/recurrent.h"
+
+namespace nervure::kernels::NV_ISA {
+
+/// B of (K, segments * width): a segment holds one gate of all units. Its columns are cut into panels of `vectors`
+/// vectors (the last one narrower); every panel lies in one piece once packed. The sums over K are formed in an order
+/// that depends on K alone, so that one step gives the same bits as the whole sequence.
+class Factor {
+ public:
+  /// B[p, j] = b[p * ldb + j], or b[j * ldb + p] when transposed. `rows` that a product usually has.
+  Factor(const float* b, std::int64_t ldb, bool transposed, std::int64_t K, std::int64_t segments, std::int64_t width,
+         std::int64_t rows);
+  std::int64_t panels() const { return panels_; }
+  /// Columns of a panel, but for the last of a segment.
+  std::int64_t panel_width() const { return panel_width_; }
+  std::int64_t packed_floats() const { return segments_ * panels_ * K_ * panel_width_; }
+  void pack(float* to);
+  /// C[rows, columns of the panel] = (C +) A B (+ bias). C and the bias begin at column 0 of segment 0, C's columns
+  /// lie like those of B.
+  void multiply(std::int64_t segment, std::int64_t panel, const float* a, std::int64_t lda, std::int64_t rows, float* c,
+                std::int64_t ldc, bool accumulate, const float* bias) const;
+  /// All of them, for rows cut into chunks.
+  void multiply_all(const float* a, std::int64_t lda, std::int64_t rows, float* c, std::int64_t ldc, bool accumulate,
+                    const float* bias) const;
+
+ private:
+  const float* b_;
+  std::int64_t ldb_;
+  bool transposed_;
+  std::int64_t K_, depth_, segments_, width_, panels_, panel_width_;
+  int vectors_;
+  const float* packed_ = nullptr;
+};
+
+/// Steps in the order of the pass: forward in time, or backward.
+struct Walk {
+  std::int64_t steps;
+  bool backward;
+  std::int64_t at(std::int64_t i) const { return backward ? steps - 1 - i : i; }
+};
+
+/// How the steps of one direction are cut, by shape alone.
+struct Split {
+  bool units;                 // of a step, one region for each; otherwise rows, one region for many steps
+  std::int64_t rows, panels;  // to a chunk
+  std::int64_t steps;         // to a region when cut by rows: keeps a chunk below 100 ms
+};
+/// `work`: multiplications with one row at one step; `panels` of its recurrent product.
+Split split_steps(const Sequence& sequence, std::int64_t work, std::int64_t panels, bool by_units);
+
+}  // namespace nervure::kernels::NV_ISA
