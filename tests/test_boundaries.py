@@ -26,7 +26,7 @@ KERNEL_HEADERS |= {"core/vmath.h", "cstdint", "cstddef", "cmath", "cstring"}
 # Where instructions are named: vectors and their functions, the control register, and a pause.
 INTRINSICS = {"core/vec.h", "core/vmath.h", "core/cpu.cpp", "core/launch.cpp", "core/spin_lock.h"}
 INTRINSICS |= {"kernels/gemm_tile.cpp", "kernels/gemm_tile.h"}
-INTRINSICS |= {"kernels/transpose.h", "kernels/horizontal.h", "kernels/reciprocal.h"}
+INTRINSICS |= {"kernels/transpose.h", "kernels/horizontal.h"}
 
 # What the compiled module offers besides the operations of ops.h.
 RUNTIME = {
