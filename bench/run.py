@@ -17,7 +17,17 @@ from pathlib import Path
 import nervure as nv
 from nervure.progress import ProgressBar
 
-from . import attention, kernels, models, registry, rnn  # noqa: F401  (the rows register themselves)
+from . import (  # noqa: F401  (the rows register themselves)
+    attention,
+    conv,
+    kernels,
+    models,
+    networks,
+    norm,
+    pool,
+    registry,
+    rnn,
+)
 from .machine import describe
 from .registry import OURS, Peers, Row
 from .report import Result, Run, Table, header, peak_line, result_of

@@ -16,6 +16,10 @@ function(add_isa_kernels isa)
   target_include_directories(kernels_${isa} PRIVATE cpp)
   target_compile_definitions(kernels_${isa} PRIVATE NV_ISA=${isa})
   target_compile_options(kernels_${isa} PRIVATE ${warnings} ${kernel_options} ${ARGN})
+  if(NERVURE_ONE_GO)
+    # Reading the compiler's header of intrinsics takes as long as compiling a small kernel.
+    target_precompile_headers(kernels_${isa} PRIVATE cpp/core/vmath.h cpp/core/parallel.h cpp/core/scratch.h)
+  endif()
   set(NERVURE_KERNEL_OBJECTS ${NERVURE_KERNEL_OBJECTS} $<TARGET_OBJECTS:kernels_${isa}> PARENT_SCOPE)
 endfunction()
 

@@ -26,7 +26,7 @@ KERNEL_HEADERS |= {"core/vmath.h", "cstdint", "cstddef", "cmath", "cstring"}
 # Where instructions are named: vectors and their functions, the control register, and a pause.
 INTRINSICS = {"core/vec.h", "core/vmath.h", "core/cpu.cpp", "core/launch.cpp", "core/spin_lock.h"}
 INTRINSICS |= {"kernels/gemm_tile.cpp", "kernels/gemm_tile.h"}
-INTRINSICS |= {"kernels/transpose.h", "kernels/horizontal.h"}
+INTRINSICS |= {"kernels/transpose.h", "kernels/horizontal.h", "kernels/bytes.h"}
 
 # What the compiled module offers besides the operations of ops.h.
 RUNTIME = {
@@ -360,7 +360,7 @@ def test_every_operation_with_arithmetic_has_a_reference_and_rows() -> None:
     assert not {name for name in needed if not hasattr(reference, name)}
     rows = {case.op for case in cases.CASES} | {step.op for step in cases.STEPS}
     # Random or on lists of gradients: they have tests of their own.
-    assert needed - rows == {"dropout", "clip_grad_norm_", "clip_grad_value_"}
+    assert needed - rows == {"dropout", "dropout2d", "clip_grad_norm_", "clip_grad_value_"}
 
 
 def test_public_names_exist() -> None:

@@ -48,7 +48,7 @@ def test_wrong_usage_ends_with_2(arguments, capsys):
     assert "usage: nervure" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [[], ["info"], ["bench"], ["demo"]])
+@pytest.mark.parametrize("command", [[], ["info"], ["convert"], ["bench"], ["demo"]])
 def test_help(command, capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main([*command, "--help"])

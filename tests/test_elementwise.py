@@ -372,3 +372,11 @@ def test_elu_with_a_negative_alpha(isa: str) -> None:
     np.testing.assert_allclose(
         np.array(x.grad), np.where(values > 0, 1, -1.5 * np.exp(values)), rtol=1e-6
     )
+
+
+@pytest.mark.parametrize("alpha", [1.0, 0.5, 0.0, -1.0])
+def test_elu_carries_a_nan_to_its_gradient(alpha: float, isa: str) -> None:
+    x = _core.tensor(np.float32([NAN, 1.0, -1.0] * 7), requires_grad=True)
+    _core.elu(x, alpha).sum().backward()
+    assert np.isnan(x.grad.numpy()[::3]).all()
+    assert np.isfinite(np.delete(x.grad.numpy(), np.s_[::3])).all()

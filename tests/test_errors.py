@@ -337,7 +337,64 @@ OPTIM: list[Row] = [
     ("clip_grad_value_", ValueError, lambda: _core.clip_grad_value_([parameter(2)], -1.0)),
 ]
 
+CONV: list[Row] = [
+    *(
+        (op, ValueError, lambda fn=function, a=args, k=kwargs: fn(*a, **k))
+        for op, function in (
+            ("conv2d", _core.conv2d),
+            ("conv_transpose2d", _core.conv_transpose2d),
+        )
+        for args, kwargs in (
+            ((f(4, 5), f(4, 4, 3, 3)), {}),
+            ((f(2, 0, 5, 5), f(4, 4, 3, 3)), {}),
+            ((f(2, 4, 0, 5), f(4, 4, 3, 3)), {"padding": 3}),
+            ((f(2, 4, 5, 5), f(4, 4, 3)), {}),
+            ((f(2, 4, 5, 5), f(4, 4, 0, 3)), {}),
+            ((f(2, 4, 5, 5), f(3, 3, 3, 3)), {}),
+            ((f(2, 4, 5, 5), f(4, 4, 3, 3)), {"groups": 0}),
+            ((f(2, 4, 5, 5), f(4, 4, 3, 3)), {"groups": 3}),
+            ((f(2, 4, 5, 5), f(6, 1, 3, 3)), {"groups": 4}),
+            ((f(2, 4, 5, 5), f(4, 4, 3, 3), f(3)), {}),
+            ((f(2, 4, 5, 5), f(4, 4, 3, 3), f(4, 1)), {}),
+            ((f(2, 4, 5, 5), f(4, 4, 3, 3)), {"stride": 0}),
+            ((f(2, 4, 5, 5), f(4, 4, 3, 3)), {"stride": (1, 2, 3)}),
+            ((f(2, 4, 5, 5), f(4, 4, 3, 3)), {"stride": ()}),
+            ((f(2, 4, 5, 5), f(4, 4, 3, 3)), {"padding": -1}),
+            ((f(2, 4, 5, 5), f(4, 4, 3, 3)), {"padding": 2**40}),
+            ((f(2, 4, 5, 5), f(4, 4, 3, 3)), {"dilation": 0}),
+            ((f(2, 4, 5, 5), f(4, 4, 3, 3)), {"activation": "swish"}),
+        )
+    ),
+    ("conv2d", TypeError, lambda: _core.conv2d(f(1, 1, 5, 5), b(1, 1, 3, 3))),
+    ("conv2d", TypeError, lambda: _core.conv2d(f(1, 1, 5, 5), f(2, 1, 3, 3), i(1, 2))),
+    ("conv2d", ValueError, lambda: _core.conv2d(f(2, 4, 5, 5), f(4, 4, 6, 3))),
+    ("conv2d", ValueError, lambda: _core.conv2d(f(2, 4, 5, 5), f(4, 4, 3, 3), dilation=3)),
+    ("conv2d", ValueError, lambda: _core.conv2d(f(2, 4, 5, 5), f(4, 4, 3, 3), padding="full")),
+    (
+        "conv2d",
+        ValueError,
+        lambda: _core.conv2d(f(2, 4, 5, 5), f(4, 4, 3, 3), stride=2, padding="same"),
+    ),
+    (
+        "conv_transpose2d",
+        ValueError,
+        lambda: _core.conv_transpose2d(f(2, 4, 5, 5), f(4, 4, 3, 3), stride=2, output_padding=2),
+    ),
+    (
+        "conv_transpose2d",
+        ValueError,
+        lambda: _core.conv_transpose2d(f(2, 4, 1, 1), f(4, 4, 3, 3), padding=2),
+    ),
+    ("conv1d", ValueError, lambda: _core.conv1d(f(2, 4, 5, 5), f(4, 4, 3))),
+    ("conv1d", ValueError, lambda: _core.conv1d(f(2, 4, 5), f(4, 4, 3, 3))),
+    ("conv1d", ValueError, lambda: _core.conv1d(f(2, 4, 5), f(4, 4, 3), stride=(1, 1))),
+    ("conv1d", ValueError, lambda: _core.conv1d(f(2, 4, 5), f(4, 4, 6))),
+    ("set_conv_algorithm", ValueError, lambda: _core.set_conv_algorithm("fft")),
+    ("set_conv_accuracy", ValueError, lambda: _core.set_conv_accuracy("exact")),
+]
+
 ROWS: list[Row] = [
+    *CONV,
     *_broadcast_rows(),
     *LAYOUT,
     *CREATION,

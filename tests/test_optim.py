@@ -552,3 +552,58 @@ def test_schedules_want_optimisers() -> None:
     ):
         with pytest.raises(TypeError, match=r"^\[lr_scheduler\] needs an Optimizer"):
             make()
+
+
+def test_state_is_found_by_identity() -> None:
+    layer = _core.tensor(np.ones((2, 3), np.float32), requires_grad=True)
+    optimizer = optim.Adam([layer], lr=0.1)
+    _set_gradients([layer], [np.ones((2, 3), np.float32)])
+    optimizer.step()
+    same = _core.row_major(layer)  # another Python object for the same tensor
+    assert same is not layer
+    assert optimizer.state[same] is optimizer.state[layer]
+    assert same in optimizer.state
+    assert _core.tensor(np.ones((2, 3), np.float32)) not in optimizer.state
+    assert "step" not in optimizer.state
+    assert next(iter(optimizer.state)) is layer
+    optimizer.param_groups[0]["params"] = [same]
+    optimizer.step()
+    assert optimizer.state[layer]["step"] == 2
+    assert optimizer.state_dict()["state"][0]["step"] == 2
+    del optimizer.state[same]
+    assert len(optimizer.state) == 0
+    with pytest.raises(KeyError):
+        optimizer.state[layer]
+    with pytest.raises(TypeError, match="belongs to a tensor"):
+        optimizer.state["step"] = {}  # type: ignore[index]
+
+
+@pytest.mark.parametrize("cycle_momentum", [True, False])
+def test_one_cycle_after_add_param_group(cycle_momentum: bool) -> None:
+    p, q = _parameters([np.ones(2, np.float32)] * 2)
+    optimizer = optim.SGD([p], lr=0.1, momentum=0.9)
+    schedule = optim.lr_scheduler.OneCycleLR(
+        optimizer, 1.0, total_steps=10, cycle_momentum=cycle_momentum
+    )
+    optimizer.add_param_group({"params": [q], "lr": 0.5, "momentum": 0.7})
+    before = optimizer.param_groups[0]["lr"]
+    for _ in range(3):
+        optimizer.step()
+        schedule.step()
+    assert optimizer.param_groups[0]["lr"] > before
+    assert (optimizer.param_groups[1]["lr"], optimizer.param_groups[1]["momentum"]) == (0.5, 0.7)
+    assert schedule.get_last_lr()[1] == 0.5
+
+
+@pytest.mark.parametrize("shift", [1, -1, 3])
+def test_gradient_that_overlaps_its_parameter(shift: int) -> None:
+    n = 1000
+    memory = np.arange(n + 3, dtype=np.float32)
+    start = max(0, -shift)
+    values, gradient = memory[start : start + n], memory[start + shift : start + shift + n]
+    expected = values - 0.5 * gradient
+    p = _core.from_numpy(values)
+    p.requires_grad_()
+    p.grad = _core.from_numpy(gradient)
+    optim.SGD([p], lr=0.5).step()
+    np.testing.assert_array_equal(values, expected)

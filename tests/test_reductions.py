@@ -348,3 +348,20 @@ def test_the_same_bits_for_any_number_of_threads(isa, rng, shape):
     for threads in (2, 3):
         _core.set_num_threads(threads)
         assert _bits_of_everything(x) == one
+
+
+@pytest.mark.parametrize("inner", [2, 3, 17, 100])
+@pytest.mark.parametrize("name", ["max", "min"])
+def test_extremes_down_few_tall_columns(name: str, inner: int, isa: str, threads: int) -> None:
+    rows = 3 * 65536 // inner + 5
+    x = np.random.default_rng(inner).integers(-50, 50, (rows, inner)).astype(np.float32)
+    x[rows // 2, 0] = x[rows - 2, 0] = np.nan
+    x[rows - 1, 1] = 100.0 if name == "max" else -100.0
+    values, indices = getattr(_core, name)(_core.tensor(x), 0)
+    np.testing.assert_array_equal(values.numpy(), getattr(np, name)(x, 0))
+    np.testing.assert_array_equal(indices.numpy(), getattr(np, f"arg{name}")(x, 0))
+    alone = getattr(_core, f"a{name}")(_core.tensor(x), [0])
+    np.testing.assert_array_equal(alone.numpy(), getattr(np, name)(x, 0))
+    both = getattr(_core, f"arg{name}")(_core.tensor(np.stack([x, x[::-1]])), 1)
+    np.testing.assert_array_equal(both.numpy()[0], getattr(np, f"arg{name}")(x, 0))
+    np.testing.assert_array_equal(both.numpy()[1], getattr(np, f"arg{name}")(x[::-1], 0))

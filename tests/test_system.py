@@ -443,6 +443,74 @@ def test_exit_while_threads_compute(backend: str) -> None:
         )
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("held", ["array", "context"])
+def test_exit_while_threads_drop_python_objects(held: str) -> None:
+    """A graph lets go of an array, or of a Function's context, without the interpreter's lock."""
+    for _ in range(4):
+        output_of(
+            f"""
+            import threading, time
+            import numpy as np, nervure as nv
+            from nervure import _core
+
+            class Same(nv.Function):
+                @staticmethod
+                def forward(ctx, x): return x
+                @staticmethod
+                def backward(ctx, dy): return dy
+
+            w = nv.tensor(np.ones((100, 100), np.float32), requires_grad=True)
+
+            def graph():
+                if {held!r} == "array":
+                    return (w * _core.from_numpy(np.ones((100, 100), np.float32))).sum()
+                return Same.apply(w).sum()
+
+            def work():
+                while True:
+                    graph().backward()
+
+            for _ in range(3):
+                threading.Thread(target=work, daemon=True).start()
+            time.sleep(0.3)
+            """
+        )
+
+
+@pytest.mark.slow
+def test_fork_while_another_thread_accumulates_gradients() -> None:
+    """The lock of the leaves is free in the child, whoever held it."""
+    output = output_of(
+        """
+        import os, threading, time
+        import numpy as np, nervure as nv
+        w = nv.tensor(np.ones(4, np.float32), requires_grad=True)
+
+        def work():
+            while True:
+                w.sum().backward()
+                w.grad = None
+
+        for _ in range(2):
+            threading.Thread(target=work, daemon=True).start()
+        for _ in range(200):
+            child = os.fork()
+            if child == 0:
+                w.grad = None
+                w.sum().backward()
+                os._exit(0 if w.grad is not None else 1)
+            deadline = time.monotonic() + 20
+            while not (done := os.waitpid(child, os.WNOHANG))[0]:
+                assert time.monotonic() < deadline, "the child hangs"
+                time.sleep(0.001)
+            assert done[1] == 0
+        print("ok")
+        """
+    )
+    assert output == "ok"
+
+
 def test_cpu_count_is_not_exceeded_by_default() -> None:
     threads = int(output_of(SHOW_THREADS).split()[0])
     assert 1 <= threads <= len(os.sched_getaffinity(0))

@@ -53,18 +53,18 @@ core::Order dense_order(const char* op, const py::array& array, const Shape& sha
 
 }  // namespace
 
+bool is_aligned(const py::array& array) { return array.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_; }
+
 Tensor tensor_over_array(const char* op, const py::array& array) {
   NV_CHECK(array.writeable(), op, "the array is read-only; nervure.tensor() copies it");
   NV_CHECK(array.ndim() <= core::kMaxRank, op, "at most ", core::kMaxRank, " dimensions are supported");
   const DType dtype = shared_dtype(op, array);
+  NV_CHECK(is_aligned(array), op,
+           "the array's elements do not lie at multiples of their size; nervure.tensor() copies it");
   Shape shape;
   for (py::ssize_t i = 0; i < array.ndim(); ++i) shape.append(array.shape(i));
   const core::Order order = dense_order(op, array, shape);
-  const auto drop = [](void* owner) {
-    if (!Py_IsInitialized()) return;
-    py::gil_scoped_acquire locked;
-    delete static_cast<py::array*>(owner);
-  };
+  const auto drop = [](void* owner) { delete_locked(static_cast<py::array*>(owner)); };
   auto* owner = new py::array(array);
   return Tensor::over(
       core::Storage::borrow(const_cast<void*>(array.data()), static_cast<std::size_t>(array.nbytes()), drop, owner),
@@ -78,8 +78,11 @@ Tensor tensor_from_array(const py::array& array, DType dtype) {
   Shape shape;
   for (py::ssize_t i = 0; i < array.ndim(); ++i) shape.append(array.shape(i));
   const Tensor t = Tensor::empty(shape, dtype);
-  // NumPy copies and converts, from any strides and dtype, straight into the tensor's memory.
-  array_view(t)[py::ellipsis()] = array;
+  // NumPy copies and converts, from any strides and dtype, straight into the tensor's memory. It gives the
+  // interpreter's lock up for that and takes it again.
+  const py::array view = array_view(t);
+  if (lock_or_stay([&] { return PyObject_SetItem(view.ptr(), Py_Ellipsis, array.ptr()); }) != 0)
+    throw py::error_already_set();
   return t;
 }
 
@@ -87,7 +90,7 @@ Tensor tensor_from_array(const py::array& array) { return tensor_from_array(arra
 
 Tensor tensor_from_object(const py::handle& object) {
   if (is_tensor(object)) return object.cast<Tensor>();
-  return tensor_from_array(py::array(py::reinterpret_borrow<py::object>(object)));
+  return tensor_from_array(lock_or_stay([&] { return py::array(py::reinterpret_borrow<py::object>(object)); }));
 }
 
 py::array array_view(const Tensor& tensor) {

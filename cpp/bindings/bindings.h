@@ -2,9 +2,11 @@
 // What the binding files share: conversions between Python's arguments and the core's types.
 #pragma once
 
+#include <cxxabi.h>
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
+#include <unistd.h>
 
 #include <cstdint>
 #include <memory>
@@ -26,7 +28,9 @@ struct IntList {
 };
 
 Tensor tensor_from_array(const py::array& array, DType dtype);
-/// A tensor that shares the memory of a dense, writeable float32, int64 or boolean array.
+/// Whether every element lies at a multiple of its size, as the kernels expect.
+bool is_aligned(const py::array& array);
+/// A tensor that shares the memory of a dense, aligned, writeable float32, int64 or boolean array.
 Tensor tensor_over_array(const char* op, const py::array& array);
 /// Anything NumPy can turn into an array, or a tensor as it is.
 Tensor tensor_from_object(const py::handle& object);
@@ -43,6 +47,40 @@ Tensor operand(const Tensor& like, const py::handle& value);
 /// Whether operand() takes it.
 bool is_operand(const py::handle& value);
 
+/// Takes the interpreter's lock by `take`. While the interpreter shuts down it ends every other thread that asks for
+/// the lock, by unwinding its stack (before Python 3.14): through destructors, that would abort the process. Such a
+/// thread stays here until the process ends.
+template <class Take>
+auto lock_or_stay(const Take& take) {
+  try {
+    return take();
+  } catch (abi::__forced_unwind&) {
+    for (;;) pause();
+  }
+}
+
+/// The interpreter's lock while it lives, on any thread.
+class Locked {
+ public:
+  Locked();
+  ~Locked() { PyGILState_Release(state_); }
+  Locked(const Locked&) = delete;
+  Locked& operator=(const Locked&) = delete;
+
+ private:
+  PyGILState_STATE state_;
+};
+
+/// Deletes a Python object from whichever thread drops it; not after the interpreter has gone.
+template <class Object>
+void delete_locked(Object* held) {
+  if (!Py_IsInitialized()) return;
+  const Locked locked;
+  PyObject* const object = held->release().ptr();
+  delete held;
+  lock_or_stay([object] { Py_XDECREF(object); });  // may run Python code, which gives the lock up and takes it again
+}
+
 /// Releases what it holds with the interpreter's lock, whichever thread drops it.
 class SharedObject {
  public:
@@ -58,6 +96,8 @@ void bind_tensor(py::module_& m);       // tensor.cpp
 void bind_ops(py::module_& m);          // ops.cpp
 void bind_conv(py::module_& m);         // conv.cpp: convolutions, also on NumPy arrays
 void bind_attention(py::module_& m);    // attention.cpp
+void bind_pool(py::module_& m);         // pool.cpp: pooling, also on NumPy arrays
+void bind_norm(py::module_& m);         // norm.cpp: normalisation, also on NumPy arrays
 void bind_recurrent(py::module_& m);    // recurrent.cpp: also on NumPy arrays
 void bind_update_list(py::module_& m);  // optim.cpp
 void bind_function(py::module_& m);     // function.cpp

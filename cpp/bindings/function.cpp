@@ -33,6 +33,16 @@ void set_gradient(core::Gradients& g, int i, const py::handle& value, const Shap
   g.set(i, gradient.detach());
 }
 
+/// function(first, *rest), for threads that the interpreter may end meanwhile.
+py::object call(const py::object& function, const py::object& first, const py::tuple& rest) {
+  py::tuple arguments(rest.size() + 1);
+  arguments[0] = first;
+  for (std::size_t i = 0; i < rest.size(); ++i) arguments[i + 1] = rest[i];
+  PyObject* const result = lock_or_stay([&] { return PyObject_CallObject(function.ptr(), arguments.ptr()); });
+  if (!result) throw py::error_already_set();
+  return py::reinterpret_steal<py::object>(result);
+}
+
 py::object apply_function(const py::object& type, const py::object& context, const py::args& args) {
   std::vector<Tensor> inputs;
   std::vector<Shape> input_shapes;
@@ -52,7 +62,7 @@ py::object apply_function(const py::object& type, const py::object& context, con
   py::object result;
   {
     core::NoGrad no_grad;
-    result = type.attr("forward")(context, *arrays);
+    result = call(type.attr("forward"), context, arrays);
   }
   const std::vector<Tensor> outputs = outputs_of(result);
   if (core::needs_grad(inputs)) {
@@ -60,11 +70,11 @@ py::object apply_function(const py::object& type, const py::object& context, con
     for (const Tensor& y : outputs) output_shapes.push_back(y.shape());
     const SharedObject shared_type(type), shared_context(context);
     core::record("Function", outputs, inputs, [=](core::Gradients& g) {
-      py::gil_scoped_acquire locked;
+      const Locked locked;
       py::tuple dy(output_shapes.size());
       for (std::size_t i = 0; i < output_shapes.size(); ++i)
         dy[i] = gradient_array(g, static_cast<int>(i), output_shapes[i]);
-      py::object dx = shared_type.get().attr("backward")(shared_context.get(), *dy);
+      py::object dx = call(shared_type.get().attr("backward"), shared_context.get(), dy);
       if (!py::isinstance<py::tuple>(dx) && !py::isinstance<py::list>(dx)) dx = py::make_tuple(dx);
       // One gradient for each argument of forward(), or one for each tensor among them.
       const std::size_t given = py::len(dx);
@@ -87,12 +97,7 @@ py::object apply_function(const py::object& type, const py::object& context, con
 
 }  // namespace
 
-SharedObject::SharedObject(py::object object)
-    : object_(new py::object(std::move(object)), [](py::object* held) {
-        if (!Py_IsInitialized()) return;  // too late to give anything back
-        py::gil_scoped_acquire locked;
-        delete held;
-      }) {}
+SharedObject::SharedObject(py::object object) : object_(new py::object(std::move(object)), delete_locked<py::object>) {}
 
 void bind_function(py::module_& m) {
   m.def("apply_function", &apply_function, py::arg("type"), py::arg("context"),

@@ -22,6 +22,7 @@ struct Matrix {
 /// A matrix whose rows or columns are contiguous: C order, Fortran order, or a block of one of these.
 Matrix matrix(const char* what, const py::array& array) {
   check_float32("gemm", what, array);
+  check_aligned("gemm", what, array);
   NV_CHECK(array.ndim() == 2, "gemm", what, " must be a matrix, got shape ", shape_text(array));
   constexpr py::ssize_t item = sizeof(float);
   const std::int64_t rows = array.shape(0), columns = array.shape(1);
@@ -42,11 +43,13 @@ void gemm(const py::array& a, const py::array& b, py::array& out, const std::opt
            shape_text(b));
   float* c = output("gemm", "out", out);
   check_shape("gemm", "out", out, {A.rows, B.columns});
-  NV_CHECK(!overlap(out, a) && !overlap(out, b), "gemm", "out must not share memory with a or b");
+  check_apart("gemm", "out", out, "a", a);
+  check_apart("gemm", "out", out, "b", b);
   const float* column_bias = nullptr;
   if (bias) {
     column_bias = input("gemm", "bias", *bias);
     check_shape("gemm", "bias", *bias, {B.columns});
+    check_apart("gemm", "out", out, "bias", *bias);
   }
   const kernels::Gemm product{.M = A.rows,
                               .N = B.columns,
@@ -106,6 +109,7 @@ void activation_forward(const std::string& name, const py::array& x, py::array& 
   const float* source = input(op, "x", x);
   float* y = output(op, "out", out);
   check_same_shape(op, "out", out, x);
+  check_same_or_apart(op, "out", out, "x", x);
   core::launch(x.size(), [=, n = x.size()] { kernels::unary_forward(f.op, source, y, n, f.p, f.q); });
 }
 
@@ -116,6 +120,8 @@ void activation_backward(const std::string& name, const py::array& dy, const py:
   float* dx = output(op, "out", out);
   check_same_shape(op, "saved", saved, dy);
   check_same_shape(op, "out", out, dy);
+  check_same_or_apart(op, "out", out, "dy", dy);
+  check_same_or_apart(op, "out", out, "saved", saved);
   core::launch(dy.size(), [=, n = dy.size()] { kernels::unary_backward(f.op, dy_data, saved_data, dx, n, f.p, f.q); });
 }
 
@@ -132,6 +138,7 @@ void rowwise_forward(const char* op, const Kernel& kernel, const py::array& x, p
   const float* source = input(op, "x", x);
   float* y = output(op, "out", out);
   check_same_shape(op, "out", out, x);
+  check_same_or_apart(op, "out", out, "x", x);
   core::launch(x.size(), [=, &kernel] { kernel(shape, source, y); });
 }
 
@@ -142,6 +149,8 @@ void rowwise_backward(const char* op, const Kernel& kernel, const py::array& dy,
   float* dx = output(op, "out", out);
   check_same_shape(op, "dy", dy, y);
   check_same_shape(op, "out", out, y);
+  check_same_or_apart(op, "out", out, "dy", dy);
+  check_same_or_apart(op, "out", out, "y", y);
   core::launch(y.size(), [=, &kernel] { kernel(shape, y_data, dy_data, dx); });
 }
 
@@ -153,6 +162,7 @@ void cross_entropy_forward(const py::array& logits, const py::array& target, py:
   NV_CHECK_TYPE(target.dtype().equal(py::dtype::of<std::int64_t>()), op, "target must be int64, got ",
                 py::str(target.dtype()).cast<std::string>());
   check_c_contiguous(op, "target", target);
+  check_aligned(op, "target", target);
   const py::ssize_t rows = logits.shape(0), classes = logits.shape(1);
   check_shape(op, "target", target, {rows});
   check_shape(op, "loss", loss, {rows});
@@ -160,13 +170,34 @@ void cross_entropy_forward(const py::array& logits, const py::array& target, py:
   const float* x = input(op, "logits", logits);
   float* losses = output(op, "loss", loss);
   float* dx = gradient ? output(op, "gradient", *gradient) : nullptr;
-  NV_CHECK(!gradient || !overlap(logits, *gradient), op, "gradient must not share memory with logits");
+  check_apart(op, "loss", loss, "logits", logits);
+  check_apart(op, "loss", loss, "target", target);
+  if (gradient) {
+    check_apart(op, "gradient", *gradient, "logits", logits);
+    check_apart(op, "gradient", *gradient, "target", target);
+    check_apart(op, "gradient", *gradient, "loss", loss);
+  }
   const kernels::CrossEntropyShape shape{rows, classes};
   const auto* labels = static_cast<const std::int64_t*>(target.data());
   const std::int64_t bad = kernels::find_invalid_target(labels, shape, kNothingIgnored);
   NV_CHECK_INDEX(bad < 0, op, "target ", labels[bad], " of row ", bad, " is not a class from 0 to ", classes - 1);
   const kernels::CrossEntropyOptions options{nullptr, kNothingIgnored, 0.0f};
   core::launch(rows * classes, [=] { kernels::cross_entropy_forward(shape, x, labels, options, nullptr, losses, dx); });
+}
+
+struct NamedArray {
+  const char* name;
+  const py::array* array;  // or null
+};
+
+const py::array* pointer(const std::optional<py::array>& array) { return array ? &*array : nullptr; }
+
+/// A step reads one element of each array and writes some: no two may share memory.
+void check_all_apart(const char* op, const std::vector<NamedArray>& arrays) {
+  for (std::size_t i = 0; i < arrays.size(); ++i)
+    for (std::size_t k = 0; k < i; ++k)
+      if (arrays[i].array && arrays[k].array)
+        check_apart(op, arrays[i].name, *arrays[i].array, arrays[k].name, *arrays[k].array);
 }
 
 /// One parameter array as a list of one parameter with its gradient, over the arrays' own memory.
@@ -194,6 +225,9 @@ void bind_steps(py::module_& m) {
       "sgd_step",
       [](const py::array& parameter, const py::array& gradient, const std::optional<py::array>& momentum_buffer,
          double lr, double momentum, double dampening, double weight_decay, bool nesterov, bool first_step) {
+        check_all_apart(
+            "sgd_step",
+            {{"parameter", &parameter}, {"gradient", &gradient}, {"momentum_buffer", pointer(momentum_buffer)}});
         ops::sgd_step(parameter_list("sgd_step", parameter, gradient),
                       state_list("sgd_step", momentum_buffer, parameter),
                       {lr, momentum, dampening, weight_decay, 0.0, nesterov, false, first_step});
@@ -205,6 +239,11 @@ void bind_steps(py::module_& m) {
       [](const py::array& parameter, const py::array& gradient, const py::array& square_average,
          const std::optional<py::array>& momentum_buffer, const std::optional<py::array>& gradient_average, double lr,
          double alpha, double eps, double weight_decay, double momentum) {
+        check_all_apart("rmsprop_step", {{"parameter", &parameter},
+                                         {"gradient", &gradient},
+                                         {"square_average", &square_average},
+                                         {"momentum_buffer", pointer(momentum_buffer)},
+                                         {"gradient_average", pointer(gradient_average)}});
         ops::rmsprop_step(parameter_list("rmsprop_step", parameter, gradient),
                           state_list("rmsprop_step", square_average, parameter),
                           state_list("rmsprop_step", momentum_buffer, parameter),
@@ -219,6 +258,10 @@ void bind_steps(py::module_& m) {
       [](const py::array& parameter, const py::array& gradient, const py::array& first_moment,
          const py::array& second_moment, double lr, double beta1, double beta2, double eps, double weight_decay,
          bool decoupled_weight_decay, std::int64_t step) {
+        check_all_apart("adam_step", {{"parameter", &parameter},
+                                      {"gradient", &gradient},
+                                      {"first_moment", &first_moment},
+                                      {"second_moment", &second_moment}});
         ops::adam_step(parameter_list("adam_step", parameter, gradient),
                        state_list("adam_step", first_moment, parameter),
                        state_list("adam_step", second_moment, parameter), {},

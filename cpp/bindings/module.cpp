@@ -1,7 +1,4 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include <cxxabi.h>
-#include <unistd.h>
-
 #include "bindings/bindings.h"
 #include "core/launch.h"
 
@@ -9,17 +6,6 @@ namespace nervure::bindings {
 namespace {
 
 void* unlock_interpreter() { return PyGILState_Check() ? PyEval_SaveThread() : nullptr; }
-/// Takes the interpreter's lock by `take`. While the interpreter shuts down it ends every other thread that asks for
-/// the lock, by unwinding its stack (before Python 3.14): through destructors, that would abort the process. Such a
-/// thread stays here until the process ends.
-template <class Take>
-auto lock_or_stay(const Take& take) {
-  try {
-    return take();
-  } catch (abi::__forced_unwind&) {
-    for (;;) pause();
-  }
-}
 
 void lock_interpreter(void* state) {
   lock_or_stay([state] { PyEval_RestoreThread(static_cast<PyThreadState*>(state)); });
@@ -27,10 +13,8 @@ void lock_interpreter(void* state) {
 
 /// Runs the signal handlers that are due; true when one of them raised (KeyboardInterrupt).
 bool interrupted() {
-  const PyGILState_STATE state = lock_or_stay([] { return PyGILState_Ensure(); });
-  const bool raised = PyErr_CheckSignals() != 0;
-  PyGILState_Release(state);
-  return raised;
+  const Locked locked;
+  return PyErr_CheckSignals() != 0;
 }
 
 void translate_exceptions() {
@@ -48,6 +32,13 @@ void translate_exceptions() {
 }
 
 }  // namespace
+
+Locked::Locked()
+    : state_(lock_or_stay([] {
+        while (!Py_IsInitialized()) pause();  // the interpreter has gone, and this thread outlived it
+        return PyGILState_Ensure();
+      })) {}
+
 }  // namespace nervure::bindings
 
 PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
@@ -64,6 +55,8 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   bindings::bind_function(m);
   bindings::bind_kernels(m);
   bindings::bind_conv(m);
+  bindings::bind_pool(m);
+  bindings::bind_norm(m);
   bindings::bind_recurrent(m);
   bindings::bind_bench(m);
 }

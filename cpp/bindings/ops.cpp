@@ -170,6 +170,7 @@ void bind_layers(py::module_& m) {
   m.def("softmax", &ops::softmax, py::arg("x"), py::arg("dim"));
   m.def("log_softmax", &ops::log_softmax, py::arg("x"), py::arg("dim"));
   m.def("dropout", &ops::dropout, py::arg("x"), py::arg("p") = 0.5);
+  m.def("dropout2d", &ops::dropout2d, py::arg("x"), py::arg("p") = 0.5);
 }
 
 void bind_losses(py::module_& m) {

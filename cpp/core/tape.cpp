@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "core/tape.h"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <mutex>
 #include <vector>
@@ -15,7 +17,18 @@ namespace {
 thread_local bool recording = true;
 std::atomic<std::uint64_t> next_sequence{1};
 std::atomic<std::uint64_t> next_pass{1};
-SpinLock leaf_lock;  // two threads may reach the same parameter
+
+/// Guards the gradients of leaves: two threads may reach the same parameter, or read what another one sets. Held for a
+/// few instructions, and never while a gradient is released: its memory may be an array that wants the interpreter.
+SpinLock& leaf_lock() {
+  static SpinLock* const lock = [] {
+    static SpinLock the_lock;
+    // A child forked while another thread holds it would wait for ever.
+    pthread_atfork([] { the_lock.lock(); }, [] { the_lock.unlock(); }, [] { the_lock.unlock(); });
+    return &the_lock;
+  }();
+  return *lock;
+}
 
 /// Nobody else sees this tensor's memory.
 bool is_sole_owner(const Tensor& t) {
@@ -40,7 +53,7 @@ void accumulate_leaf(const Ref<TensorBody>& body, Tensor gradient, const char* f
   for (;;) {
     Ref<TensorBody> earlier;
     {
-      std::lock_guard guard(leaf_lock);
+      std::lock_guard guard(leaf_lock());
       if (!body->grad) {
         body->grad = gradient.body();
         return;
@@ -50,7 +63,7 @@ void accumulate_leaf(const Ref<TensorBody>& body, Tensor gradient, const char* f
     try {
       gradient = add_gradients(Tensor(earlier), gradient, /*in_place=*/true);
     } catch (...) {
-      std::lock_guard guard(leaf_lock);
+      std::lock_guard guard(leaf_lock());
       if (!body->grad) std::swap(earlier, body->grad);
       throw;
     }
@@ -211,6 +224,17 @@ void set_grad_enabled(bool enabled) { recording = enabled; }
 bool needs_grad(const std::vector<Tensor>& inputs) {
   return grad_enabled() &&
          std::any_of(inputs.begin(), inputs.end(), [](const Tensor& x) { return x && x.requires_grad(); });
+}
+
+Tensor Tensor::grad() const {
+  std::lock_guard guard(leaf_lock());
+  return Tensor(body_->grad);
+}
+
+void Tensor::set_grad(const Tensor& grad) const {
+  Ref<TensorBody> body = grad.body_;
+  std::lock_guard guard(leaf_lock());
+  std::swap(body_->grad, body);  // the earlier one goes when the lock is open again
 }
 
 void backward(const Tensor& y, const Tensor& gradient, bool retain_graph) {

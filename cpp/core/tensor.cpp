@@ -46,7 +46,7 @@ void Shape::append(std::int64_t size) {
 
 std::int64_t Shape::numel() const {
   std::int64_t n = 1;
-  for (std::int64_t size : *this) n *= size;
+  for (std::int64_t size : *this) (void)__builtin_mul_overflow(n, size, &n);
   return n;
 }
 
@@ -90,7 +90,8 @@ Shape strides_of(const Shape& shape, const Order& order) {
   std::int64_t stride = 1;
   for (int position = shape.rank() - 1; position >= 0; --position) {
     strides[order[position]] = stride;
-    stride *= shape[order[position]];
+    // As NumPy does it: an empty dimension leaves the strides of the others alone.
+    (void)__builtin_mul_overflow(stride, std::max<std::int64_t>(shape[order[position]], 1), &stride);
   }
   return strides;
 }
@@ -103,30 +104,31 @@ bool same_layout(const Shape& shape, const Order& a, const Order& b) {
   return true;
 }
 
-TensorBody::TensorBody() = default;
-TensorBody::~TensorBody() = default;
-
 namespace {
 
 /// Bytes of a tensor, or an error when the shape is impossible.
-std::size_t checked_bytes(const Shape& shape, DType dtype) {
+std::size_t checked_bytes(const char* op, const Shape& shape, DType dtype) {
   std::int64_t n = static_cast<std::int64_t>(item_size(dtype));
   bool overflow = false;
   for (std::int64_t size : shape) {
-    NV_CHECK(size >= 0, "empty", "sizes must not be negative, got ", shape);
-    // Zero must not hide an overflow: strides of (2**40, 2**40, 0) do not fit either.
+    NV_CHECK(size >= 0, op, "sizes must not be negative, got ", shape);
     overflow |= __builtin_mul_overflow(n, std::max<std::int64_t>(size, 1), &n);
   }
-  NV_CHECK(!overflow, "empty", "a tensor of shape ", shape, " has too many elements");
+  NV_CHECK(!overflow, op, "a tensor of shape ", shape, " has too many elements");
   return shape.numel() == 0 ? 0 : static_cast<std::size_t>(n);
 }
 
 }  // namespace
 
+void check_shape(const char* op, const Shape& shape) { checked_bytes(op, shape, DType::int64); }
+
+TensorBody::TensorBody() = default;
+TensorBody::~TensorBody() = default;
+
 Tensor Tensor::empty(const Shape& shape, DType dtype) { return empty(shape, dtype, Order::row_major(shape.rank())); }
 
 Tensor Tensor::empty(const Shape& shape, DType dtype, const Order& order) {
-  return over(Storage::allocate(checked_bytes(shape, dtype)), shape, dtype, order);
+  return over(Storage::allocate(checked_bytes("empty", shape, dtype)), shape, dtype, order);
 }
 
 Tensor Tensor::over(Ref<Storage> storage, const Shape& shape, DType dtype, const Order& order) {
@@ -166,6 +168,12 @@ void Tensor::set_requires_grad(bool value) const {
   NV_CHECK_TYPE(!value || dtype() == DType::float32, "requires_grad_", "only float32 tensors have gradients, got ",
                 dtype());
   if (is_leaf()) body_->requires_grad = value;
+}
+
+bool share_memory(const Tensor& a, const Tensor& b) {
+  const auto bytes = [](const Tensor& t) { return static_cast<std::size_t>(t.numel()) * item_size(t.dtype()); };
+  const auto from_a = reinterpret_cast<std::uintptr_t>(a.data()), from_b = reinterpret_cast<std::uintptr_t>(b.data());
+  return from_a < from_b + bytes(b) && from_b < from_a + bytes(a) && bytes(a) > 0 && bytes(b) > 0;
 }
 
 int normalize_dim(const char* op, std::int64_t dim, int rank) {

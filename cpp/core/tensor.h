@@ -64,10 +64,14 @@ class Order {
   int rank_ = 0;
 };
 
-/// Strides in elements of a dense array of this shape and order.
+/// Strides in elements of a dense array of this shape and order. Meaningless, like Shape::numel(), for shapes beyond 64
+/// bits, which no tensor has.
 Shape strides_of(const Shape& shape, const Order& order);
 /// Same place for every element (dimensions of size 1 do not count).
 bool same_layout(const Shape& shape, const Order& a, const Order& b);
+/// Throws std::invalid_argument for a negative size, and for a shape whose strides do not fit 64 bits. Zero does not
+/// hide that: strides of (2**40, 2**40, 0) do not fit either.
+void check_shape(const char* op, const Shape& shape);
 
 class Node;
 class Tensor;
@@ -90,7 +94,7 @@ class TensorBody {
   int output_index = 0;        // which of the node's outputs this is
   Ref<Storage> storage;
   Ref<Node> node;
-  Ref<TensorBody> grad;
+  Ref<TensorBody> grad;  // by Tensor::grad() and set_grad(), but for the tape
 
  private:
   std::atomic<std::int32_t> references_{0};
@@ -141,13 +145,17 @@ class Tensor {
   bool requires_grad() const { return body_->requires_grad || body_->node; }
   bool is_leaf() const { return !body_->node; }
   void set_requires_grad(bool value) const;
-  Tensor grad() const { return Tensor(body_->grad); }
-  void set_grad(const Tensor& grad) const { body_->grad = grad.body_; }
+  /// The gradient of a leaf; another thread's backward() may be changing it.
+  Tensor grad() const;
+  void set_grad(const Tensor& grad) const;
 
   const Ref<TensorBody>& body() const { return body_; }
 
  private:
   Ref<TensorBody> body_;
 };
+
+/// Whether two tensors have bytes in common: views of one storage, or of overlapping NumPy arrays.
+bool share_memory(const Tensor& a, const Tensor& b);
 
 }  // namespace nervure::core

@@ -2,17 +2,25 @@
 // Which algorithm computes a convolution. All choices are made here, by shape.
 #include "kernels/conv.h"
 
+#include "core/parallel.h"
+#include "kernels/conv_depthwise.h"
 #include "kernels/conv_direct.h"
 #include "kernels/conv_im2col.h"
 #include "kernels/gemm.h"
+#include "kernels/gemm_epilogue.h"
+#include "kernels/lanes.h"
+#include "kernels/linear.h"
+#include "kernels/winograd.h"
 
 namespace nervure::kernels::NV_ISA {
 namespace {
 
 enum class Path {
-  product,  // a 1x1 convolution is a product of matrices
-  im2col,   // patches copied into a matrix
-  direct,   // pixels read in place
+  product,    // a 1x1 convolution is a product of matrices
+  depthwise,  // every channel by itself
+  winograd,   // fewer multiplications, 3x3 only
+  direct,     // pixels read in place
+  im2col,     // patches copied into a matrix
 };
 
 /// Every pixel of y is a product of one pixel of x.
@@ -21,10 +29,32 @@ bool is_product(const Conv& v) {
          v.P == v.H && v.Q == v.W;
 }
 
+bool is_depthwise(const Conv& v) { return v.groups > 1 && v.groups == v.C && v.groups == v.K; }
+
+bool is_winograd(const Conv& v) {
+  return v.R == 3 && v.S == 3 && v.stride_h == 1 && v.stride_w == 1 && v.dilation_h == 1 && v.dilation_w == 1 &&
+         v.groups == 1 && v.pad_top >= 0 && v.pad_top <= 2 && v.pad_left >= 0 && v.pad_left <= 2;
+}
+
+/// The transforms cost additions per channel of x and y, which the saved multiplications must pay for.
+constexpr std::int64_t kWinogradChannels = 16;
+
+/// What an algorithm asked for can do; automatic where it cannot.
 Path choose(const Conv& v, ConvOptions options) {
-  if (is_product(v) && (options.algorithm == ConvAlgorithm::automatic || options.algorithm == ConvAlgorithm::winograd))
-    return Path::product;
-  return options.algorithm == ConvAlgorithm::im2col ? Path::im2col : Path::direct;
+  if (options.algorithm == ConvAlgorithm::im2col) return Path::im2col;
+  if (is_depthwise(v)) return Path::depthwise;
+  if (options.algorithm == ConvAlgorithm::direct) return Path::direct;
+  if (is_product(v)) return Path::product;
+  const bool wide = v.C >= kWinogradChannels && v.K >= kWinogradChannels;
+  if (is_winograd(v) && (wide || options.algorithm == ConvAlgorithm::winograd)) return Path::winograd;
+  return Path::direct;
+}
+
+/// The gradient of few channels would leave most lanes of a direct tile empty; columns of taps and channels fill them.
+Path choose_data(const Conv& v, ConvOptions options) {
+  const Path path = choose(v, options);
+  const bool few = options.algorithm == ConvAlgorithm::automatic && 2 * v.group_inputs() <= kLanes;
+  return path == Path::direct && few ? Path::im2col : path;
 }
 
 // ---- 1x1: x is (pixels, C), w is (C / groups, K), y is (pixels, K) ------------------------------------------------
@@ -60,6 +90,32 @@ void product_backward_weight(const Conv& v, const float* x, const float* dy, flo
               dw + g * outputs, v.K});
 }
 
+// ---- Winograd: finishes with the rectifier at most ----------------------------------------------------------------
+
+WinogradShape winograd_shape(const Conv& v, ConvOptions options) {
+  return {v.N, v.H, v.W, v.C, v.P, v.Q, v.K, v.pad_top, v.pad_left, options.fast ? 4 : 2};
+}
+
+void winograd_with_activation(const Conv& v, ConvOptions options, const float* x, const float* w, const float* bias,
+                              Activation activation, float* y) {
+  winograd_forward(winograd_shape(v, options), x, w, bias, activation == Activation::relu, y);
+  if (activation != Activation::none && activation != Activation::relu)
+    linear_activation(activation, v.N * v.P * v.Q * v.K, y, y);
+}
+
+void winograd_transposed(const Conv& v, ConvOptions options, const float* dy, const float* w, const float* bias,
+                         Activation activation, float* dx) {
+  winograd_backward_data(winograd_shape(v, options), dy, w, dx);
+  if (!bias && activation == Activation::none) return;
+  constexpr std::int64_t kElements = 16 * 1024;
+  Gemm epilogue{v.N * v.H * v.W, v.C, 0, nullptr, 0, false, nullptr, 0, false, dx, v.C};
+  epilogue.column_bias = bias;
+  epilogue.activation = activation;
+  core::parallel_for(epilogue.M, kElements / v.C + 1, [&](std::int64_t begin, std::int64_t end) {
+    finish_rows(epilogue, {begin, end}, {0, v.C}, dx + begin * v.C, v.C);
+  });
+}
+
 }  // namespace
 
 void conv_forward(const Conv& conv, ConvOptions options, const float* x, const float* w, const float* bias,
@@ -69,6 +125,10 @@ void conv_forward(const Conv& conv, ConvOptions options, const float* x, const f
       return product_forward(conv, x, w, bias, activation, y);
     case Path::im2col:
       return im2col_forward(conv, x, w, bias, activation, y);
+    case Path::depthwise:
+      return depthwise_forward(conv, x, w, bias, activation, y);
+    case Path::winograd:
+      return winograd_with_activation(conv, options, x, w, bias, activation, y);
     case Path::direct:
       return direct_forward(conv, x, w, bias, activation, y);
   }
@@ -76,11 +136,15 @@ void conv_forward(const Conv& conv, ConvOptions options, const float* x, const f
 
 void conv_backward_data(const Conv& conv, ConvOptions options, const float* dy, const float* w, const float* bias,
                         Activation activation, float* dx) {
-  switch (choose(conv, options)) {
+  switch (choose_data(conv, options)) {
     case Path::product:
       return product_backward_data(conv, dy, w, bias, activation, dx);
     case Path::im2col:
       return im2col_backward_data(conv, dy, w, bias, activation, dx);
+    case Path::depthwise:
+      return depthwise_backward_data(conv, dy, w, bias, activation, dx);
+    case Path::winograd:
+      return winograd_transposed(conv, options, dy, w, bias, activation, dx);
     case Path::direct:
       return direct_backward_data(conv, dy, w, bias, activation, dx);
   }
@@ -92,6 +156,10 @@ void conv_backward_weight(const Conv& conv, ConvOptions options, const float* x,
       return product_backward_weight(conv, x, dy, dw);
     case Path::im2col:
       return im2col_backward_weight(conv, x, dy, dw);
+    case Path::depthwise:
+      return depthwise_backward_weight(conv, x, dy, dw);
+    case Path::winograd:
+      return winograd_backward_weight(winograd_shape(conv, options), x, dy, dw);
     case Path::direct:
       return direct_backward_weight(conv, x, dy, dw);
   }

@@ -123,7 +123,33 @@ class Unit {
   float* to_[kTileRows];
 };
 
+constexpr std::int64_t kLinePixels = 512;
+
+/// A long line of pixels under a kernel of one row (a 1-D convolution) is cut along the line.
+bool is_line(const Sweep& s) { return s.rows == 1 && s.down.reach() == 0 && s.columns > 2 * kLinePixels; }
+
+void run_line(const Job& job) {
+  const Sweep& line = job.sweep;
+  const std::int64_t pieces = ceil_div(line.columns, kLinePixels), step = ceil_div(line.columns, pieces);
+  const std::int64_t work = larger(step * job.depth() * job.groups * job.outputs, 1);
+  const std::int64_t seen = (step - 1) * line.column_step + line.across.reach() + 1;
+  core::parallel_for(job.images * pieces, larger(kChunk / work, 1), [&](std::int64_t first, std::int64_t end) {
+    const core::Scratch<float> copy(static_cast<std::size_t>(seen * line.channels + 16));
+    for (std::int64_t unit = first; unit < end; ++unit) {
+      const std::int64_t n = unit / pieces, begin = unit % pieces * step;
+      if (begin >= line.columns) continue;  // the others were rounded up
+      Job piece = job;
+      piece.sweep.columns = smaller(step, line.columns - begin);
+      piece.sweep.first_column += begin * line.column_step;
+      piece.target += begin * job.column_step;
+      const float* image = job.source + n * line.height * line.width * line.channels;
+      Unit(piece, n, 0, 1, source_rows(piece.sweep, image, 0, 1, copy.get())).run();
+    }
+  });
+}
+
 void run_job(const Job& job) {
+  if (is_line(job.sweep)) return run_line(job);
   const Sweep& sweep = job.sweep;
   const std::int64_t rows = rows_of_unit(sweep, job.images), per_image = ceil_div(sweep.rows, rows);
   const std::int64_t work = larger(rows * sweep.columns * job.depth() * job.groups * job.outputs, 1);
@@ -155,26 +181,6 @@ void pack_weights(const float* b, std::int64_t ldb, bool transposed, std::int64_
 
 // ---- backward data ------------------------------------------------------------------------------------------------
 
-/// x mod n, never negative.
-NV_INLINE std::int64_t residue(std::int64_t x, std::int64_t n) { return (x % n + n) % n; }
-
-/// Taps that reach target pixels `phase`, `phase` + stride ... of the data from y, and the first source pixel: the
-/// pixel i stride + phase gets y[i + (phase + pad - tap dilation) / stride] through a tap for which that is whole.
-std::int64_t phase_taps(std::int64_t phase, std::int64_t size, std::int64_t stride, std::int64_t pad,
-                        std::int64_t dilation, Taps& taps) {
-  taps.count = 0;
-  std::int64_t first = 0;
-  for (std::int64_t tap = size - 1; tap >= 0; --tap) {
-    const std::int64_t distance = phase + pad - tap * dilation;
-    if (residue(distance, stride) != 0) continue;
-    const std::int64_t at = distance / stride;
-    if (taps.count == 0) first = at;
-    taps.offset[taps.count] = at - first;
-    taps.number[taps.count++] = tap;
-  }
-  return first;
-}
-
 /// Pixels that no tap reaches.
 void fill_untouched(const Job& job, const float* bias) {
   const std::int64_t channels = job.groups * job.outputs;
@@ -202,19 +208,7 @@ class BackwardData {
 
   void phase(std::int64_t i, std::int64_t j, const float* dy, const float* bias, Activation activation, float* dx) {
     Job job{};
-    Sweep& s = job.sweep;
-    s.height = v_.P;
-    s.width = v_.Q;
-    s.channels = v_.K;
-    s.rows = ceil_div(v_.H - i, v_.stride_h);
-    s.columns = ceil_div(v_.W - j, v_.stride_w);
-    s.row_step = s.column_step = 1;
-    s.down.offset = taps_.get();
-    s.down.number = s.down.offset + v_.R;
-    s.across.offset = s.down.number + v_.R;
-    s.across.number = s.across.offset + v_.S;
-    s.first_row = phase_taps(i, v_.R, v_.stride_h, v_.pad_top, v_.dilation_h, s.down);
-    s.first_column = phase_taps(j, v_.S, v_.stride_w, v_.pad_left, v_.dilation_w, s.across);
+    job.sweep = data_sweep(v_, i, j, taps_.get());
     job.images = v_.N;
     job.groups = v_.groups;
     job.outputs = v_.group_inputs();
@@ -225,9 +219,9 @@ class BackwardData {
     job.image_step = v_.H * v_.W * v_.C;
     job.row_step = v_.stride_h * v_.W * v_.C;
     job.column_step = v_.stride_w * v_.C;
-    if (s.down.count * s.across.count == 0) return fill_untouched(job, bias);
-    job.plan = plan_runs(s, v_.group_outputs());
-    fill_runs(s, job.plan, runs_.get());
+    if (job.sweep.down.count * job.sweep.across.count == 0) return fill_untouched(job, bias);
+    job.plan = plan_runs(job.sweep, v_.group_outputs());
+    fill_runs(job.sweep, job.plan, runs_.get());
     job.offset = runs_.get();
     job.panels = cut_panels(job.outputs);
     pack(job);

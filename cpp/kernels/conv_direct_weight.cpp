@@ -11,92 +11,121 @@
 namespace nervure::kernels::NV_ISA {
 namespace {
 
-constexpr std::int64_t kPanelFloats = 6 * 1024;  // of dy under one panel: stays in the first-level cache
-constexpr std::int64_t kPackedDepth = 48;        // rows of dW that pay for copying dy
+constexpr std::int64_t kPanelFloats = 24 * 1024;    // of dy under one panel: streams from the second-level cache
+constexpr std::int64_t kSectionFloats = 96 * 1024;  // of dW that a task adds to: stays there
+constexpr std::int64_t kCopyFloats = 96 * 1024;     // of x around a block of pixels
+constexpr std::int64_t kMostRows = 64;              // of pixels in a block
+constexpr std::int64_t kPackedDepth = 48;           // rows of dW that pay for copying dy
+
+/// Columns of dW under one tile, all of one group.
+struct Panel {
+  int vectors;
+  std::int64_t column, columns, first_input;
+};
 
 struct Job {
   const Conv* conv;
   Sweep sweep;
   RunPlan plan;
-  const std::int64_t* offset;  // of the runs
-  Panels panels;               // of a group's outputs
-  std::int64_t rows, columns;  // of output pixels in a block
+  const std::int64_t* offset;          // of the runs
+  Panels panels;                       // of a group's outputs
+  std::int64_t images, rows, columns;  // of output pixels in a block; several images only if all of each
   bool packs;
 
   std::int64_t width() const {
     return static_cast<std::int64_t>(larger(panels.vectors[0], panels.vectors[1])) * kLanes;
   }
+  std::int64_t panels_of_group() const { return panels.count[0] + panels.count[1]; }
+
+  Panel panel(std::int64_t index) const {
+    const std::int64_t g = index / panels_of_group(), i = index - g * panels_of_group();
+    const bool second = i >= panels.count[0];
+    const std::int64_t first = static_cast<std::int64_t>(panels.vectors[0]) * kLanes;
+    const std::int64_t width = static_cast<std::int64_t>(panels.vectors[second]) * kLanes;
+    const std::int64_t column = second ? panels.count[0] * first + (i - panels.count[0]) * width : i * width;
+    return {panels.vectors[second], g * conv->group_outputs() + column, smaller(width, conv->group_outputs() - column),
+            g * conv->group_inputs()};
+  }
 };
 
-/// Adds the products of one block of pixels to a part of dW.
+/// Adds the products of a block of pixels to panels [first, last) of a part of dW.
 class Block {
  public:
-  Block(const Job& job, float* sum, bool first, float* packed)
-      : job_(job), v_(*job.conv), sum_(sum), first_(first), packed_(packed) {}
+  Block(const Job& job, std::int64_t first, std::int64_t last, float* sum, float* packed)
+      : job_(job), v_(*job.conv), first_(first), last_(last), sum_(sum), packed_(packed) {}
 
-  /// `rows` x `columns` pixels; x at the first tap of the first pixel, dy at the first pixel.
-  void run(const float* x, const float* dy, std::int64_t rows, std::int64_t columns) {
-    const std::int64_t row_step = job_.sweep.row_step * job_.sweep.pitch();
-    for (std::int64_t i = 0; i < rows; ++i) rows_[i] = i * row_step;
-    runs_ = {rows_, rows, columns, job_.sweep.column_step * v_.C};
-    pixels_ = rows * columns;
-    for (std::int64_t g = 0; g < v_.groups; ++g) {
-      std::int64_t column = g * v_.group_outputs();
-      for (int s = 0; s < 2; ++s)
-        for (std::int64_t panel = 0; panel < job_.panels.count[s]; ++panel) {
-          const std::int64_t width = static_cast<std::int64_t>(job_.panels.vectors[s]) * kLanes;
-          under_panel(x + g * v_.group_inputs(), dy, column, smaller(width, (g + 1) * v_.group_outputs() - column),
-                      job_.panels.vectors[s]);
-          column += width;
-        }
-    }
-    first_ = false;
+  /// `columns` pixels of each row; row i sees x from rows[i] on. dy is dense.
+  void run(const float* x, const std::int64_t* rows, std::int64_t count, std::int64_t columns, const float* dy) {
+    runs_ = {rows, count, columns, job_.sweep.column_step * v_.C};
+    for (std::int64_t i = first_; i < last_; ++i) under_panel(x, dy, job_.panel(i));
+    accumulate_ = true;
   }
 
-  static constexpr std::int64_t kMostRows = 64;
-
  private:
-  void under_panel(const float* x, const float* dy, std::int64_t column, std::int64_t columns, int vectors) {
-    const std::int64_t width = static_cast<std::int64_t>(vectors) * kLanes;
-    const float* b = dy + column;
-    if (job_.packs) pack_b(b, v_.K, false, pixels_, columns, vectors, packed_, pixels_);
-    const RowTiles tiles = cut_rows(v_.depth(), max_tile_rows(vectors));
+  void under_panel(const float* x, const float* dy, const Panel& panel) {
+    const std::int64_t width = static_cast<std::int64_t>(panel.vectors) * kLanes, pixels = runs_.count * runs_.length;
+    const float* b = dy + panel.column;
+    if (job_.packs) pack_b(b, v_.K, false, pixels, panel.columns, panel.vectors, packed_, pixels);
+    const RowTiles tiles = cut_rows(v_.depth(), max_tile_rows(panel.vectors));
     std::int64_t run = 0, within = 0;
-    float* to = sum_ + column;
+    float* to = sum_ + panel.column;
     for (std::int64_t t = 0; t < tiles.count; ++t) {
       const int height = tiles.height + (t < tiles.taller);
       const float* from[kTileRows];
       float* c[kTileRows];
       for (int i = 0; i < height; ++i, to += v_.K) {
-        from[i] = x + job_.offset[run] + within;
+        from[i] = x + panel.first_input + job_.offset[run] + within;
         c[i] = to;
         if (++within == job_.plan.length) {
           within = 0;
           ++run;
         }
       }
-      const ConvTileOutput out{c, columns - width + kLanes, nullptr, !first_, false};
-      conv_tile_function(height, vectors, columns < width)(from, runs_, job_.packs ? packed_ : b,
-                                                           job_.packs ? width : v_.K, out);
+      const ConvTileOutput out{c, panel.columns - width + kLanes, nullptr, accumulate_, false};
+      conv_tile_function(height, panel.vectors, panel.columns < width)(from, runs_, job_.packs ? packed_ : b,
+                                                                       job_.packs ? width : v_.K, out);
     }
   }
 
   const Job& job_;
   const Conv& v_;
-  float* sum_;
-  bool first_;
-  float* packed_;
-  std::int64_t rows_[kMostRows];
+  std::int64_t first_, last_;
+  float *sum_, *packed_;
   TileRuns runs_{};
-  std::int64_t pixels_ = 0;
+  bool accumulate_ = false;
 };
 
-/// Rows and columns of pixels whose dy, under one panel, stays in the first-level cache.
-void cut_block(const Conv& v, Job& job) {
-  const std::int64_t pixels = larger(kPanelFloats / job.width(), 1);
+void cut_blocks(const Conv& v, Job& job) {
+  const std::int64_t pixels = larger(kPanelFloats / job.width(), 1), pitch = job.sweep.pitch() * v.stride_h;
   job.columns = ceil_div(v.Q, ceil_div(v.Q, pixels));
-  job.rows = job.columns < v.Q ? 1 : smaller(smaller(pixels / v.Q, v.P), Block::kMostRows);
-  job.rows = ceil_div(v.P, ceil_div(v.P, job.rows));
+  job.rows = job.columns < v.Q ? 1 : smaller(smaller(pixels / v.Q, larger(kCopyFloats / pitch, 1)), kMostRows);
+  job.rows = ceil_div(v.P, ceil_div(v.P, smaller(job.rows, v.P)));
+  job.images = 1;
+  if (job.rows < v.P || job.columns < v.Q) return;
+  const std::int64_t fitting = smaller(pixels / (v.P * v.Q), kMostRows / v.P);
+  job.images = larger(smaller(smaller(fitting, kCopyFloats / (v.P * pitch)), ceil_div(v.N, 4)), 1);
+}
+
+/// Block number `index`: some rows of an image, or some whole images.
+void add_block(const Job& job, std::int64_t index, const float* x, const float* dy, float* copy, Block& block) {
+  const Conv& v = *job.conv;
+  const Sweep& s = job.sweep;
+  const std::int64_t per_image = ceil_div(v.P, job.rows);
+  const std::int64_t n = index / per_image * job.images, first = index % per_image * job.rows;
+  const std::int64_t images = smaller(job.images, v.N - n), last = smaller(first + job.rows, v.P);
+  const std::int64_t image_size = v.H * v.W * v.C;
+  const std::int64_t distance = s.inside() ? image_size : s.copy_size(last - first);
+  const float* source = nullptr;
+  std::int64_t rows[kMostRows];
+  for (std::int64_t i = 0; i < images; ++i) {
+    const float* from = source_rows(s, x + (n + i) * image_size, first, last, copy + i * distance);
+    if (i == 0) source = from;
+    for (std::int64_t p = 0; p < last - first; ++p)
+      rows[i * (last - first) + p] = i * distance + p * s.row_step * s.pitch();
+  }
+  for (std::int64_t q = 0; q < v.Q; q += job.columns)
+    block.run(source + q * s.column_step * v.C, rows, images * (last - first), smaller(job.columns, v.Q - q),
+              dy + ((n * v.P + first) * v.Q + q) * v.K);
 }
 
 }  // namespace
@@ -112,21 +141,17 @@ void direct_backward_weight(const Conv& v, const float* x, const float* dy, floa
   job.offset = offset;
   job.panels = cut_panels(v.group_outputs());
   job.packs = v.K > job.width() && v.depth() >= kPackedDepth;
-  cut_block(v, job);
+  cut_blocks(v, job);
 
-  const std::int64_t per_image = ceil_div(v.P, job.rows);
-  sum_parts(v.N * per_image, v.depth() * v.K, dw, [&](std::int64_t begin, std::int64_t end, float* sum) {
-    const core::Scratch<float> copy(static_cast<std::size_t>(job.sweep.copy_size(job.rows) + 1));
-    const core::Scratch<float> packed(static_cast<std::size_t>(job.rows * job.columns * job.width()));
-    Block block(job, sum, true, packed.get());
-    for (std::int64_t unit = begin; unit < end; ++unit) {
-      const std::int64_t n = unit / per_image, first = unit % per_image * job.rows;
-      const std::int64_t last = smaller(first + job.rows, v.P);
-      const float* source = source_rows(job.sweep, x + n * v.H * v.W * v.C, first, last, copy.get());
-      for (std::int64_t q = 0; q < v.Q; q += job.columns)
-        block.run(source + q * v.stride_w * v.C, dy + ((n * v.P + first) * v.Q + q) * v.K, last - first,
-                  smaller(job.columns, v.Q - q));
-    }
+  const std::int64_t panels = v.groups * job.panels_of_group();
+  const std::int64_t in_section = larger(kSectionFloats / (v.depth() * job.width()), 1);
+  const std::int64_t blocks = ceil_div(v.N, job.images) * ceil_div(v.P, job.rows);
+  sum_parts(blocks, v.depth() * v.K, ceil_div(panels, in_section), dw, [&](const Part& part) {
+    const core::Scratch<float> copy(static_cast<std::size_t>(job.images * job.sweep.copy_size(job.rows) + 1));
+    const core::Scratch<float> packed(static_cast<std::size_t>(job.images * job.rows * job.columns * job.width()));
+    const std::int64_t first = part.section * in_section;
+    Block block(job, first, smaller(first + in_section, panels), part.sum, packed.get());
+    for (std::int64_t i = part.begin; i < part.end; ++i) add_block(job, i, x, dy, copy.get(), block);
   });
 }
 

@@ -34,33 +34,44 @@ void add_floats(const float* from, float* to, std::int64_t n) {
   });
 }
 
-/// body(offset of the pixel in the image or -1, place in the columns) for all taps of output row p of an image.
+/// body(place in the image, place in the columns, floats) for the runs of floats that lie inside the image under
+/// output row p, and with place -1 for those outside. Taps of a row are one run where they are neighbours.
 template <class Body>
 NV_INLINE void over_patches(const Conv& v, std::int64_t p, std::int64_t channels, const Body& body) {
+  const bool neighbours = v.dilation_w == 1 && channels == v.C;
+  const std::int64_t row = v.S * channels;
   std::int64_t at = 0;
   for (std::int64_t q = 0; q < v.Q; ++q)
-    for (std::int64_t r = 0; r < v.R; ++r) {
-      const std::int64_t h = p * v.stride_h - v.pad_top + r * v.dilation_h;
-      const bool inside = h >= 0 && h < v.H;
-      for (std::int64_t s = 0; s < v.S; ++s, at += channels) {
-        const std::int64_t i = q * v.stride_w - v.pad_left + s * v.dilation_w;
-        body(inside && i >= 0 && i < v.W ? (h * v.W + i) * v.C : -1, at);
+    for (std::int64_t r = 0; r < v.R; ++r, at += row) {
+      const std::int64_t h = p * v.stride_h - v.pad_top + r * v.dilation_h, left = q * v.stride_w - v.pad_left;
+      if (h < 0 || h >= v.H) {
+        body(-1, at, row);
+      } else if (neighbours) {
+        const std::int64_t begin = smaller(larger(-left, 0), v.S), end = larger(smaller(v.W - left, v.S), begin);
+        if (begin > 0) body(-1, at, begin * channels);
+        if (end > begin) body((h * v.W + left + begin) * v.C, at + begin * channels, (end - begin) * channels);
+        if (end < v.S) body(-1, at + end * channels, (v.S - end) * channels);
+      } else {
+        for (std::int64_t s = 0; s < v.S; ++s) {
+          const std::int64_t i = left + s * v.dilation_w;
+          body(i >= 0 && i < v.W ? (h * v.W + i) * v.C : -1, at + s * channels, channels);
+        }
       }
     }
 }
 
 void copy_patches(const Conv& v, const float* image, std::int64_t p, Channels c, float* columns) {
-  over_patches(v, p, c.count, [&](std::int64_t from, std::int64_t at) NV_INLINE_LAMBDA {
+  over_patches(v, p, c.count, [&](std::int64_t from, std::int64_t at, std::int64_t n) NV_INLINE_LAMBDA {
     if (from >= 0)
-      copy_floats(image + from + c.first, columns + at, c.count);
+      copy_floats(image + from + c.first, columns + at, n);
     else
-      clear_floats(columns + at, c.count);
+      clear_floats(columns + at, n);
   });
 }
 
 void add_patches(const Conv& v, const float* columns, std::int64_t p, Channels c, float* image) {
-  over_patches(v, p, c.count, [&](std::int64_t to, std::int64_t at) NV_INLINE_LAMBDA {
-    if (to >= 0) add_floats(columns + at, image + to + c.first, c.count);
+  over_patches(v, p, c.count, [&](std::int64_t to, std::int64_t at, std::int64_t n) NV_INLINE_LAMBDA {
+    if (to >= 0) add_floats(columns + at, image + to + c.first, n);
   });
 }
 
@@ -137,9 +148,9 @@ void im2col_backward_data(const Conv& v, const float* dy, const float* w, const 
 void im2col_backward_weight(const Conv& v, const float* x, const float* dy, float* dw) {
   const std::int64_t inputs = v.group_inputs(), outputs = v.group_outputs(), rows = block_rows(v);
   const std::int64_t blocks = ceil_div(v.N * v.P, rows);
-  sum_parts(blocks, v.depth() * v.K, dw, [&](std::int64_t begin, std::int64_t end, float* sum) {
+  sum_parts(blocks, v.depth() * v.K, 1, dw, [&](const Part& part) {
     const core::Scratch<float> columns(block_size(v));
-    for (std::int64_t block = begin; block < end; ++block) {
+    for (std::int64_t block = part.begin; block < part.end; ++block) {
       const std::int64_t first = block * rows, last = smaller(first + rows, v.N * v.P);
       for (std::int64_t g = 0; g < v.groups; ++g) {
         copy_rows(v, x, first, last, {g * inputs, inputs}, columns.get());
@@ -152,9 +163,9 @@ void im2col_backward_weight(const Conv& v, const float* x, const float* dy, floa
                      dy + first * v.Q * v.K + g * outputs,
                      v.K,
                      false,
-                     sum + g * outputs,
+                     part.sum + g * outputs,
                      v.K};
-        product.accumulate = block > begin;
+        product.accumulate = block > part.begin;
         gemm(product);
       }
     }

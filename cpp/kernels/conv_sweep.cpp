@@ -32,7 +32,38 @@ Taps even_taps(std::int64_t count, std::int64_t dilation, std::int64_t* memory) 
   return taps;
 }
 
+/// x mod n, never negative.
+NV_INLINE std::int64_t residue(std::int64_t x, std::int64_t n) { return (x % n + n) % n; }
+
+/// Taps along one direction of data_sweep(), and the first source pixel.
+Taps phase_taps(std::int64_t phase, std::int64_t count, std::int64_t stride, std::int64_t pad, std::int64_t dilation,
+                std::int64_t* memory, std::int64_t& first) {
+  Taps taps{0, memory, memory + count};
+  first = 0;
+  for (std::int64_t tap = count - 1; tap >= 0; --tap) {
+    const std::int64_t distance = phase + pad - tap * dilation;
+    if (residue(distance, stride) != 0) continue;
+    if (taps.count == 0) first = distance / stride;
+    taps.offset[taps.count] = distance / stride - first;
+    taps.number[taps.count++] = tap;
+  }
+  return taps;
+}
+
 }  // namespace
+
+Sweep data_sweep(const Conv& v, std::int64_t i, std::int64_t j, std::int64_t* memory) {
+  Sweep s{};
+  s.height = v.P;
+  s.width = v.Q;
+  s.channels = v.K;
+  s.rows = ceil_div(v.H - i, v.stride_h);
+  s.columns = ceil_div(v.W - j, v.stride_w);
+  s.row_step = s.column_step = 1;
+  s.down = phase_taps(i, v.R, v.stride_h, v.pad_top, v.dilation_h, memory, s.first_row);
+  s.across = phase_taps(j, v.S, v.stride_w, v.pad_left, v.dilation_w, memory + 2 * v.R, s.first_column);
+  return s;
+}
 
 Sweep forward_sweep(const Conv& v, std::int64_t* memory) {
   return {v.H,

@@ -47,6 +47,10 @@ struct Sweep {
 /// y as the grid, x as the source. `memory` takes 2 (R + S) numbers.
 Sweep forward_sweep(const Conv& conv, std::int64_t* memory);
 
+/// Pixels (i stride + phase) of dx as the grid, dy as the source: the pixel gets y[i + (phase + pad - tap dilation) /
+/// stride] through the taps for which that is whole. There may be none. `memory` as for forward_sweep().
+Sweep data_sweep(const Conv& conv, std::int64_t row_phase, std::int64_t column_phase, std::int64_t* memory);
+
 /// The source under rows [begin, ...) of the grid: in place, or copied with zeros around it.
 const float* source_rows(const Sweep& sweep, const float* image, std::int64_t begin, std::int64_t end, float* copy);
 

@@ -8,9 +8,6 @@ namespace {
 
 using namespace nervure::simd::NV_ISA;
 
-constexpr int kPrefetch = 8;               // rows of B ahead, as in gemm_tile.cpp
-constexpr int kLineVectors = 16 / kLanes;  // vectors in a cache line
-
 template <int Vectors, bool Masked>
 NV_INLINE void load_row(const float* b, std::int64_t last, vf (&row)[Vectors]) {
 #pragma GCC unroll 8
@@ -70,11 +67,10 @@ void tile(const float* const* a, const TileRuns& runs, const float* b, std::int6
   const std::int64_t step = runs.step;
   for (std::int64_t j = 0; j < runs.count; ++j) {
     std::int64_t at = runs.offset[j];
+#pragma GCC unroll 2
     for (std::int64_t p = 0; p < runs.length; ++p, at += step, b += b_stride) {
       vf row[Vectors];
       load_row<Vectors, Masked>(b, out.last, row);
-#pragma GCC unroll 8
-      for (int v = 0; v < Vectors; v += kLineVectors) __builtin_prefetch(b + kPrefetch * b_stride + v * kLanes);
 #pragma GCC unroll 8
       for (int r = 0; r < Rows; ++r) {
         const vf x = broadcast(row_of_a[r][at]);

@@ -12,6 +12,7 @@ namespace nervure::kernels::NV_ISA {
 namespace {
 
 constexpr std::int64_t kChunk = 32 * 1024;
+constexpr std::int64_t kNarrow = 256;  // columns: fewer give too few chunks, one to every four vectors of them
 
 /// The smallest value is the negated largest of the negated values.
 template <bool kLargest>
@@ -202,12 +203,44 @@ void extreme_columns(const ReduceShape& shape, const float* x, float* y, std::in
   });
 }
 
+/// Few columns, many rows: extremes of pieces of rows, then of these. The first of equal values wins either way.
+template <bool kLargest, bool kIndex>
+void extreme_tall_columns(const ReduceShape& shape, const float* x, float* y, std::int64_t* index) {
+  const std::int64_t inner = shape.inner, rows = ceil_div(kChunk, inner);
+  const std::int64_t whole = shape.reduced / rows, pieces = ceil_div(shape.reduced, rows);
+  const core::Scratch<float> values(static_cast<std::size_t>(pieces * inner));
+  const core::Scratch<std::int64_t> places(static_cast<std::size_t>(kIndex ? pieces * inner : 1));
+  float* const value = values.get();
+  std::int64_t* const place = places.get();
+  for (std::int64_t o = 0; o < shape.outer; ++o) {
+    const float* const from = x + o * shape.reduced * inner;
+    extreme_columns<kLargest, kIndex>({whole, rows, inner}, from, value, place);
+    if (pieces > whole)
+      extreme_columns<kLargest, kIndex>({1, shape.reduced - whole * rows, inner}, from + whole * rows * inner,
+                                        value + whole * inner, place + (kIndex ? whole * inner : 0));
+    const auto found = [=](std::int64_t piece, std::int64_t column) {
+      const std::int64_t at = piece * inner + column;
+      return Found{kLargest ? value[at] : -value[at], kIndex ? piece * rows + place[at] : 0};
+    };
+    for (std::int64_t column = 0; column < inner; ++column) {
+      Found best = found(0, column);
+      for (std::int64_t piece = 1; piece < pieces; ++piece) {
+        const Found next = found(piece, column);
+        if (replaces(next, best)) best = next;
+      }
+      put<kLargest, kIndex>(best, y, index, o * inner + column);
+    }
+  }
+}
+
 template <bool kLargest, bool kIndex>
 void extreme(const ReduceShape& shape, const float* x, float* y, std::int64_t* index) {
   if (shape.inner == 1 && shape.reduced <= 2 * kChunk)
     extreme_short_rows<kLargest, kIndex>(shape.outer, shape.reduced, x, y, index);
   else if (shape.inner == 1)
     extreme_long_rows<kLargest, kIndex>(shape.outer, shape.reduced, x, y, index);
+  else if (shape.outer * shape.inner <= kNarrow && shape.reduced * shape.inner >= 4 * kChunk)
+    extreme_tall_columns<kLargest, kIndex>(shape, x, y, index);
   else
     extreme_columns<kLargest, kIndex>(shape, x, y, index);
 }

@@ -20,7 +20,7 @@ using namespace nervure::simd::NV_ISA;
 constexpr std::int64_t kSerial = 150'000;
 constexpr std::int64_t kChunk = 200'000;
 constexpr std::int64_t kLongest = 500'000'000;
-constexpr std::int64_t kMostChunks = 64;  // that are cut for parallelism alone
+constexpr std::int64_t kMostChunks = 32;  // that are cut for parallelism alone
 
 constexpr std::int64_t kNarrowPanel = (kTileVectors - 1) * kLanes;
 
@@ -53,12 +53,12 @@ void set_chunks(const Gemm& g, Plan& plan) {
 void cut_columns_first(const Gemm& g, std::int64_t wanted, std::int64_t most_columns, Plan& plan) {
   plan.column_step = even_step(g.N, most(wanted, ceil_div(g.N, most_columns)), kNarrowPanel);
   const std::int64_t columns = ceil_div(g.N, plan.column_step);
-  plan.row_step = even_step(g.M, ceil_div(wanted, columns), kTileRows);
+  plan.row_step = even_step(g.M, wanted / columns, kTileRows);
   set_chunks(g, plan);
 }
 
 void cut_rows_first(const Gemm& g, std::int64_t wanted, Plan& plan) {
-  plan.row_step = even_step(g.M, wanted, 4 * kTileRows);
+  plan.row_step = even_step(g.M, least(wanted, most(g.M / 96, 1)), 4 * kTileRows);
   const std::int64_t rows = ceil_div(g.M, plan.row_step);
   plan.column_step = even_step(g.N, ceil_div(wanted, rows), kNarrowPanel);
   set_chunks(g, plan);
@@ -70,13 +70,19 @@ bool prefers_dots(const Gemm& g) { return g.b_transposed && !g.a_transposed && g
 bool is_small(const Gemm& g) { return g.M <= 192 || g.N <= 2 * kNarrowPanel; }
 bool is_shallow(const Gemm& g) { return g.K <= 64; }
 
+/// Whether vectors of B in place lie across two cache lines. Each costs a load more, and each is loaded once for every
+/// tile of rows.
+bool is_split(const Gemm& g) {
+  return g.M >= 64 && (g.ldb % kLanes != 0 || reinterpret_cast<std::uintptr_t>(g.b) % sizeof(vf) != 0);
+}
+
 /// In place, a panel of B lies in as many pages as it has rows; packing reads every page once.
-bool packs_b(const Gemm& g) { return g.b_transposed || g.ldb > 1024; }
+bool packs_b(const Gemm& g) { return g.b_transposed || (g.ldb > 1024 && g.M > 96) || is_split(g); }
 
 /// One chunk, no division: for products that take a microsecond.
 Plan small_plan(const Gemm& g) {
   const Path path = g.M == 1 ? Path::vector : prefers_dots(g) ? Path::dots : Path::block;
-  return {path, {g.K < kDepth ? g.K : kDepth, g.b_transposed, true}, g.M, g.N, 1, 1};
+  return {path, {g.K < kDepth ? g.K : kDepth, g.b_transposed || is_split(g), true}, g.M, g.N, 1, 1};
 }
 
 /// For products that are small in one direction at least. `batch` of them run side by side.
@@ -95,7 +101,7 @@ Plan make_plan(const Gemm& g, std::int64_t batch) {
     set_chunks(g, plan);
   } else if (g.M <= 192) {
     plan.blocking.pack_b = packs_b(g);
-    plan.blocking.panels_outside = !plan.blocking.pack_b || g.b_transposed;
+    plan.blocking.panels_outside = true;
     cut_columns_first(g, wanted, plan.blocking.pack_b ? kLocalColumns : g.N, plan);
   } else {
     plan.blocking.pack_b = g.b_transposed || is_shallow(g);

@@ -93,6 +93,21 @@ NV_INLINE RowGroup row_group(const GatherShape& s, std::int64_t group) {
   return {before * s.sizes[s.dim] * row_step + after, row_step, s.sizes[s.dim]};
 }
 
+/// A part of a matrix with rows of `inner` elements.
+struct Block {
+  std::int64_t inner, column, columns, row, rows;
+};
+
+/// The block of x[indices[i]] += y[i], from zero: every block reads all indices and adds the rows that it has, in the
+/// same order however x is cut.
+NV_INLINE void add_rows(const Block& block, const float* y, const std::int64_t* indices, std::int64_t n, float* x) {
+  for (std::int64_t row = block.row; row < block.row + block.rows; ++row)
+    std::memset(x + row * block.inner + block.column, 0, static_cast<std::size_t>(block.columns) * sizeof(float));
+  for (std::int64_t i = 0; i < n; ++i)
+    if (indices[i] >= block.row && indices[i] < block.row + block.rows)
+      add_to(x + indices[i] * block.inner + block.column, y + i * block.inner + block.column, block.columns);
+}
+
 }  // namespace
 
 std::int64_t check_indices(const std::int64_t* indices, std::int64_t n, std::int64_t size, bool from_end,
@@ -137,15 +152,16 @@ void take_backward(const TakeShape& s, const float* dy, const std::int64_t* indi
   constexpr std::int64_t kColumns = 64;  // four cache lines: narrow enough for many chunks
   const std::int64_t blocks = (s.inner + kColumns - 1) / kColumns;
   const std::int64_t width = s.inner < kColumns ? s.inner : kColumns;
-  core::parallel_for(s.outer * blocks, grain_of((s.size + s.count) * width), [&](std::int64_t begin, std::int64_t end) {
+  const std::int64_t work = (s.size + s.count) * width;
+  const std::int64_t ranges = s.outer * blocks < 4 && s.inner >= 8 && work >= 4 * kGrain ? 4 : 1;
+  const std::int64_t rows = (s.size + ranges - 1) / ranges;
+  core::parallel_for(s.outer * blocks * ranges, grain_of(work / ranges), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t unit = begin; unit < end; ++unit) {
-      const std::int64_t outer = unit / blocks, column = unit % blocks * kColumns;
-      const std::int64_t n = s.inner - column < kColumns ? s.inner - column : kColumns;
-      float* const target = dx + outer * s.size * s.inner + column;
-      const float* const source = dy + outer * s.count * s.inner + column;
-      for (std::int64_t k = 0; k < s.size; ++k)
-        std::memset(target + k * s.inner, 0, static_cast<std::size_t>(n) * sizeof(float));
-      for (std::int64_t i = 0; i < s.count; ++i) add_to(target + indices[i] * s.inner, source + i * s.inner, n);
+      const std::int64_t outer = unit / ranges / blocks, column = unit / ranges % blocks * kColumns;
+      const std::int64_t first = unit % ranges * rows, left = s.size - first;
+      add_rows({s.inner, column, s.inner - column < kColumns ? s.inner - column : kColumns, first,
+                left < rows ? left : rows},
+               dy + outer * s.count * s.inner, indices, s.count, dx + outer * s.size * s.inner);
     }
   });
 }

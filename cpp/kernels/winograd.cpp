@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "kernels/winograd.h"
 
+#include <cmath>
+
 #include "core/parallel.h"
 #include "core/scratch.h"
 #include "kernels/winograd_filter.h"
@@ -8,8 +10,6 @@
 
 namespace nervure::kernels::NV_ISA {
 namespace {
-
-constexpr std::int64_t kLine = 16;  // floats in a cache line
 
 /// One convolution as a run over tiles: forward, or the gradient of the data with weights turned and exchanged.
 struct Run {
@@ -23,46 +23,48 @@ struct Run {
   float* y;
 };
 
-#ifndef NV_TILES
-#define NV_TILES 48
-#endif
-/// Tiles in one task. Their transforms stay in the second-level cache.
-std::int64_t tiles_per_task(std::int64_t tiles) {
-  constexpr std::int64_t kMost = NV_TILES;
-  const std::int64_t tasks = ceil_div(tiles, kMost);
-  const std::int64_t even = tiles <= kMost / 2 ? 1 : round_up(tasks, tiles < 4 * kMost ? 2 : 4);
-  return ceil_div(tiles, even);
+/// Tiles in one task. Their transforms should stay in the second-level cache, and every task reads all weights.
+std::int64_t tiles_per_task(const Run& run, std::int64_t tiles) {
+  constexpr std::int64_t kLeast = 32, kMost = 64, kChannels = 3072;
+  const std::int64_t wanted = kChannels / (run.in.channels + smaller(run.out.channels, kTileVectors * kLanes));
+  const std::int64_t size = larger(kLeast, smaller(wanted, kMost)), tasks = ceil_div(tiles, size);
+  if (tasks == 1 && tiles <= kLeast / 2) return tiles;
+  return ceil_div(tiles, round_up(tasks, tasks < 4 ? 2 : 4));  // of equal length, for 2 and 4 threads
 }
 
 /// C[rows, vectors * kLanes] = A B, both in cache.
 void multiply(const float* a, std::int64_t a_stride, const float* b, std::int64_t rows, int vectors, std::int64_t depth,
-              float* c) {
+              float* c, std::int64_t c_stride) {
   const std::int64_t width = static_cast<std::int64_t>(vectors) * kLanes;
   const RowTiles tiles = cut_rows(rows, max_tile_rows(vectors));
-  TileOutput out{c, width, kLanes, nullptr, nullptr, false, false};
+  TileOutput out{c, c_stride, kLanes, nullptr, nullptr, false, false};
   for (std::int64_t t = 0; t < tiles.count; ++t) {
     const int height = tiles.height + (t < tiles.taller);
     tile_function(TileA::rows, height, vectors, false)(a, a_stride, b, width, depth, out);
     a += height * a_stride;
-    out.c += height * width;
+    out.c += height * c_stride;
   }
 }
 
-/// One vector of channels of one tile, the pixels inside the output only.
-template <class P>
-NV_INLINE void put_tile(const Run& run, const float* m, std::int64_t point_stride, const Corner& corner, vf bias,
-                        std::int64_t k, std::int64_t count) {
-  const std::int64_t K = run.out.channels;
+/// Channels [begin, end) of one tile from the products at m, point (i, j) at (i * kSide + j) * point_stride; kInner:
+/// all of its pixels lie in the output.
+template <class P, bool kInner>
+__attribute__((noinline)) void put_tile(const Run& run, const float* m, std::int64_t point_stride, const Corner& corner,
+                                        std::int64_t begin, std::int64_t end) {
+  const std::int64_t K = run.out.channels, row_stride = run.out.width * K;
   const std::int64_t rows = run.out.height - corner.row, columns = run.out.width - corner.column;
-  float* to = run.y + ((corner.image * run.out.height + corner.row) * run.out.width + corner.column) * K + k;
-  transform_square<typename P::Output>([&](int i, int j)
-                                           NV_INLINE_LAMBDA { return load(m + (i * P::kSide + j) * point_stride); },
-                                       [&](int i, int j, vf v) NV_INLINE_LAMBDA {
-                                         if (i >= rows || j >= columns) return;
-                                         v += bias;
-                                         if (run.relu) v = max(vf{}, v);  // in this order a NaN stays
-                                         store_some(to + (i * run.out.width + j) * K, v, count);
-                                       });
+  float* const to = run.y + ((corner.image * run.out.height + corner.row) * run.out.width + corner.column) * K;
+  const vf least = broadcast(run.relu ? 0.0f : -HUGE_VALF);
+  for_vectors(begin, end, [&](std::int64_t k, std::int64_t count) NV_INLINE_LAMBDA {
+    const vf bias = run.bias ? load_some(run.bias + k, count) : vf{};
+    transform_square<typename P::Output>(
+        [&](int i, int j) NV_INLINE_LAMBDA { return load(m + (i * P::kSide + j) * point_stride + k - begin); },
+        [&](int i, int j, vf v) NV_INLINE_LAMBDA {
+          if (!kInner && (i >= rows || j >= columns)) return;
+          // in this order a NaN stays
+          store_some(to + i * row_stride + j * K + k, max(least, v + bias), count);
+        });
+  });
 }
 
 template <class P>
@@ -71,19 +73,18 @@ class TileTask {
   TileTask(const Run& run, const TileGrid& grid, std::int64_t begin, std::int64_t end, const float* zeros)
       : run_(run), grid_(grid), begin_(begin), end_(end), tiles_(end - begin), zeros_(zeros) {
     depth_ = run.in.channels;
-    v_stride_ = round_up(depth_, kLanes);
-    // One line more than the matrix: points a power of two apart would compete for one set of the cache.
-    v_point_ = tiles_ * v_stride_ + kLine;
+    v_point_ = round_up(depth_, kLanes);
   }
 
   static constexpr std::int64_t kPoints = P::kSide * P::kSide;
 
   void operator()() const {
     const int widest = run_.panels.count[1] ? larger_of(run_.panels.vectors) : run_.panels.vectors[0];
-    const core::Scratch<float> v(static_cast<std::size_t>(kPoints * v_point_));
-    const core::Scratch<float> m(static_cast<std::size_t>(kPoints * (tiles_ * widest * kLanes + kLine)));
+    const core::Scratch<float> v(static_cast<std::size_t>(tiles_ * kPoints * v_point_));
+    const core::Scratch<float> m(static_cast<std::size_t>(tiles_ * kPoints * widest * kLanes));
     grid_.walk(begin_, end_, run_.pad_top, run_.pad_left, [&](std::int64_t t, const Corner& corner) {
-      spread_tile<typename P::Input>(run_.x, corner, run_.in, zeros_, 0, depth_, {v.get() + t * v_stride_, v_point_});
+      spread_tile<typename P::Input>(run_.x, corner, run_.in, zeros_, 0, depth_,
+                                     {v.get() + t * kPoints * v_point_, P::kSide * v_point_, v_point_});
     });
     const float* u = run_.u;
     std::int64_t column = 0;
@@ -91,12 +92,12 @@ class TileTask {
       for (std::int64_t panel = 0; panel < run_.panels.count[s]; ++panel) {
         const int vectors = run_.panels.vectors[s];
         const std::int64_t width = static_cast<std::int64_t>(vectors) * kLanes;
-        const std::int64_t m_point = tiles_ * width + kLine;
+        const std::int64_t u_point = winograd_point_stride(depth_, width);
         for (std::int64_t p = 0; p < kPoints; ++p)
-          multiply(v.get() + p * v_point_, v_stride_, u + p * depth_ * width, tiles_, vectors, depth_,
-                   m.get() + p * m_point);
-        put_panel(m.get(), m_point, column, width);
-        u += kPoints * depth_ * width;
+          multiply(v.get() + p * v_point_, kPoints * v_point_, u + p * u_point, tiles_, vectors, depth_,
+                   m.get() + p * width, kPoints * width);
+        put_panel(m.get(), column, width);
+        u += kPoints * u_point;
         column += width;
       }
   }
@@ -104,20 +105,18 @@ class TileTask {
  private:
   static int larger_of(const int (&vectors)[2]) { return vectors[0] > vectors[1] ? vectors[0] : vectors[1]; }
 
-  void put_panel(const float* m, std::int64_t m_point, std::int64_t column, std::int64_t width) const {
+  void put_panel(const float* m, std::int64_t column, std::int64_t width) const {
     const std::int64_t end = smaller(column + width, run_.out.channels);
     grid_.walk(begin_, end_, 0, 0, [&](std::int64_t t, const Corner& corner) {
-      const float* of_tile = m + t * width - column;
-      for_vectors(column, end, [&](std::int64_t k, std::int64_t count) NV_INLINE_LAMBDA {
-        const vf bias = run_.bias ? load_some(run_.bias + k, count) : vf{};
-        put_tile<P>(run_, of_tile + k, m_point, corner, bias, k, count);
-      });
+      const bool inner = corner.row + P::kTile <= run_.out.height && corner.column + P::kTile <= run_.out.width;
+      const auto put = inner ? put_tile<P, true> : put_tile<P, false>;
+      put(run_, m + t * kPoints * width, width, corner, column, end);
     });
   }
 
   const Run& run_;
   const TileGrid& grid_;
-  std::int64_t begin_, end_, tiles_, depth_, v_stride_, v_point_;
+  std::int64_t begin_, end_, tiles_, depth_, v_point_;
   const float* zeros_;
 };
 
@@ -127,14 +126,15 @@ void run_tiles(const Run& run) {
   const core::Scratch<float> zeros(static_cast<std::size_t>(run.in.channels));
   std::memset(zeros.get(), 0, static_cast<std::size_t>(run.in.channels) * sizeof(float));
   const float* const zero_pixel = zeros.get();
-  core::parallel_for(grid.count(), tiles_per_task(grid.count()),
+  core::parallel_for(grid.count(), tiles_per_task(run, grid.count()),
                      [&](std::int64_t begin, std::int64_t end) { TileTask<P>(run, grid, begin, end, zero_pixel)(); });
 }
 
 void convolve(Run run, const WinogradFilter& filter, const float* w) {
   if (run.images * run.out.height * run.out.width * run.out.channels == 0) return;
-  const core::Scratch<float> u(static_cast<std::size_t>(winograd_filter_size(filter)));
-  run.panels = cut_panels(filter.columns());
+  const Panels panels = cut_panels(filter.columns());
+  const core::Scratch<float> u(static_cast<std::size_t>(winograd_filter_size(filter, panels)));
+  run.panels = panels;
   run.u = u.get();
   winograd_filter(filter, run.panels, w, u.get());
   if (filter.tile == 2)

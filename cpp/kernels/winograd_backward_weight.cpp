@@ -8,18 +8,15 @@
 namespace nervure::kernels::NV_ISA {
 namespace {
 
-constexpr std::int64_t kLine = 16;  // floats in a cache line
-#ifndef NV_DW_TILES
-#define NV_DW_TILES 48
-#endif
-constexpr std::int64_t kTiles = NV_DW_TILES;  // transformed together
-constexpr std::int64_t kMostChannels = 128;   // of a block on either side
-constexpr std::int64_t kTasks = 8;            // to be had by cutting the sum over tiles, if blocks are fewer
+constexpr std::int64_t kLine = 16;           // floats in a cache line
+constexpr std::int64_t kMostChannels = 128;  // of a block on either side
+constexpr std::int64_t kTasks = 8;           // to be had by cutting the sum over tiles, if blocks are fewer
 
 /// How the work is cut: blocks of channels times output channels, and the tiles of each into parts, whose sums are
 /// added up in order at the end.
 struct Cut {
   std::int64_t c_blocks, c_size, k_blocks, k_size, parts, part_tiles;
+  std::int64_t step;  // tiles transformed together
 
   std::int64_t blocks() const { return c_blocks * k_blocks; }
 };
@@ -32,7 +29,10 @@ Cut cut_work(const WinogradShape& s, std::int64_t tiles) {
   cut.k_size = even_size(s.out_channels, ceil_div(s.out_channels, kMostChannels));
   cut.c_blocks = ceil_div(s.channels, cut.c_size);
   cut.k_blocks = ceil_div(s.out_channels, cut.k_size);
-  const std::int64_t most = ceil_div(tiles, kTiles);
+  // Few, that their transforms stay in the second-level cache; many, that the sums are read and written seldom.
+  const std::int64_t wanted = larger(4608 / (cut.c_size + cut.k_size), cut.c_size * cut.k_size * s.tile / 384);
+  cut.step = larger(48, smaller(wanted, s.tile * (cut.blocks() < 4 ? 24 : 48)));
+  const std::int64_t most = ceil_div(tiles, cut.step);
   cut.parts = smaller(most, larger(1, kTasks / cut.blocks()));
   cut.part_tiles = ceil_div(tiles, cut.parts);
   cut.parts = ceil_div(tiles, cut.part_tiles);
@@ -91,31 +91,42 @@ class WeightGradient {
 
   /// sum[point][c][k] over one part of the tiles.
   void add_tiles(std::int64_t block, std::int64_t part, const float* zeros, float* sum) const {
-    // An odd number of lines between rows: columns of a matrix then spread over all sets of the cache.
-    const std::int64_t v_stride = round_up(cut_.c_size, 2 * kLine) + kLine;
-    const std::int64_t z_stride = round_up(cut_.k_size, 2 * kLine) + kLine;
-    const core::Scratch<float> v(static_cast<std::size_t>(kPoints * kTiles * v_stride));
-    const core::Scratch<float> z(static_cast<std::size_t>(kPoints * kTiles * z_stride));
+    const Packing v_packing(cut_.step, cut_.c_size), z_packing(cut_.step, cut_.k_size);
+    const core::Scratch<float> v(v_packing.floats()), z(z_packing.floats());
     const Pixels in{shape_.height, shape_.width, shape_.channels};
     const Pixels out{shape_.out_height, shape_.out_width, shape_.out_channels};
     const Range c = channels(block), k = out_channels(block);
     const std::int64_t first = part * cut_.part_tiles, end = smaller(first + cut_.part_tiles, grid_.count());
-    const std::int64_t steps = ceil_div(end - first, kTiles), step = ceil_div(end - first, steps);
+    const std::int64_t steps = ceil_div(end - first, cut_.step), step = ceil_div(end - first, steps);
     for (std::int64_t begin = first; begin < end; begin += step) {
       const std::int64_t stop = smaller(begin + step, end);
       grid_.walk(begin, stop, shape_.pad_top, shape_.pad_left, [&](std::int64_t t, const Corner& corner) {
-        spread_tile<typename P::Input>(x_, corner, in, zeros, c.begin, c.end,
-                                       {v.get() + t * v_stride, kTiles * v_stride});
+        spread_tile<typename P::Input>(x_, corner, in, zeros, c.begin, c.end, v_packing.tile(v.get(), t));
       });
       grid_.walk(begin, stop, 0, 0, [&](std::int64_t t, const Corner& corner) {
-        spread_tile<typename P::OutputAdjoint>(dy_, corner, out, zeros, k.begin, k.end,
-                                               {z.get() + t * z_stride, kTiles * z_stride});
+        spread_tile<typename P::OutputAdjoint>(dy_, corner, out, zeros, k.begin, k.end, z_packing.tile(z.get(), t));
       });
-      for (std::int64_t p = 0; p < kPoints; ++p)
-        multiply(v.get() + p * kTiles * v_stride, v_stride, z.get() + p * kTiles * z_stride, z_stride, c.size(),
-                 stop - begin, begin > first, sum + p * point_floats());
+      for (std::int64_t i = 0; i < P::kSide; ++i)
+        for (std::int64_t j = 0; j < P::kSide; ++j)
+          multiply(v.get() + v_packing.point(i, j), v_packing.tile_stride, z.get() + z_packing.point(i, j),
+                   z_packing.tile_stride, c.size(), stop - begin, begin > first,
+                   sum + (i * P::kSide + j) * point_floats());
     }
   }
+
+  /// Transformed tiles as [row of points][tile][point of the row][channel]: not all points apart, for their stores
+  /// would miss the translation cache, and not all together, for the loads of the product would.
+  struct Packing {
+    Packing(std::int64_t tiles, std::int64_t channels) : width(channels) {
+      tile_stride = round_up(P::kSide * channels, 2 * kLine) + kLine;  // an odd number of lines: all sets of the cache
+      row_stride = tiles * tile_stride;
+    }
+    std::size_t floats() const { return static_cast<std::size_t>(P::kSide * row_stride); }
+    std::int64_t point(std::int64_t i, std::int64_t j) const { return i * row_stride + j * width; }
+    Spread tile(float* base, std::int64_t t) const { return {base + t * tile_stride, row_stride, width}; }
+
+    std::int64_t width, tile_stride, row_stride;
+  };
 
   /// sum (+)= Vᵀ Z.
   void multiply(const float* v, std::int64_t v_stride, const float* z, std::int64_t z_stride, std::int64_t rows,

@@ -16,10 +16,11 @@ NV_INLINE void for_columns(const Panels& panels, std::int64_t depth, int points,
   std::int64_t column = 0;
   for (int s = 0; s < 2; ++s) {
     const std::int64_t width = static_cast<std::int64_t>(panels.vectors[s]) * kLanes;
+    const std::int64_t stride = winograd_point_stride(depth, width);
     for (std::int64_t panel = 0; panel < panels.count[s]; ++panel) {
-      for (std::int64_t j = 0; j < width; j += kLanes) body(column + j, u + j, width, depth * width);
+      for (std::int64_t j = 0; j < width; j += kLanes) body(column + j, u + j, width, stride);
       column += width;
-      u += points * depth * width;
+      u += points * stride;
     }
   }
 }
@@ -80,8 +81,18 @@ void filter_rows(const WinogradFilter& f, const Panels& panels, const float* w, 
 
 }  // namespace
 
-std::int64_t winograd_filter_size(const WinogradFilter& f) {
-  return (f.tile + 2) * (f.tile + 2) * f.depth() * round_up(f.columns(), kLanes);
+std::int64_t winograd_point_stride(std::int64_t depth, std::int64_t width) {
+  constexpr std::int64_t kLine = 16, kPage = 1024;  // in floats
+  const std::int64_t size = depth * width;
+  if (size < kPage) return round_up(size, kLine);
+  return (size / kPage | 1) * kPage + round_up(size % kPage, kLine) + (size % kPage ? 0 : kLine);
+}
+
+std::int64_t winograd_filter_size(const WinogradFilter& f, const Panels& panels) {
+  std::int64_t size = 0;
+  for (int s = 0; s < 2; ++s)
+    size += panels.count[s] * winograd_point_stride(f.depth(), static_cast<std::int64_t>(panels.vectors[s]) * kLanes);
+  return (f.tile + 2) * (f.tile + 2) * size;
 }
 
 void winograd_filter(const WinogradFilter& f, const Panels& panels, const float* w, float* u) {

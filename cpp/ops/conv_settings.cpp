@@ -16,7 +16,7 @@ using kernels::ConvAlgorithm;
 constexpr std::array<std::string_view, 4> kAlgorithms = {"auto", "im2col", "direct", "winograd"};
 
 std::atomic<ConvAlgorithm> algorithm_in_force{ConvAlgorithm::automatic};
-std::atomic<bool> fast_in_force{false};
+std::atomic<bool> fast_in_force{true};
 
 }  // namespace
 

@@ -38,4 +38,19 @@ Tensor dropout(const Tensor& x, double p) {
   return y;
 }
 
+Tensor dropout2d(const Tensor& x, double p) {
+  NV_CHECK(p >= 0 && p <= 1, "dropout2d", "p must be in [0, 1], got ", p);
+  core::check_dtype("dropout2d", "x", x, DType::float32);
+  NV_CHECK(x.rank() == 3 || x.rank() == 4, "dropout2d", "input must be (N, C, H, W) or (N, C, L), got ", x.shape());
+  if (p == 0) return x;
+  Shape channels = x.shape();
+  for (int i = 2; i < x.rank(); ++i) channels[i] = 1;
+  Tensor mask;
+  {
+    const core::NoGrad no_grad;
+    mask = dropout(full(channels, 1.0, DType::float32), p);
+  }
+  return mul(x, mask);
+}
+
 }  // namespace nervure::ops

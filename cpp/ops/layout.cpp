@@ -54,14 +54,13 @@ void copy_(const Tensor& target, const Tensor& source) {
   NV_CHECK(source.rank() <= shape.rank() && broadcast_shape("copy_", shape, source.shape()) == shape, "copy_",
            "source must broadcast to ", shape, ", got ", source.shape());
   Tensor from = cast(source, target.dtype());
-  if (from.same_layout_as(target)) {
-    if (from.data() != target.data()) copy_dense(from, target);
-    return;
-  }
-  if (from.data() == target.data()) {  // the same memory under another shape or order
+  const bool same_layout = from.same_layout_as(target);
+  if (same_layout && from.data() == target.data()) return;
+  if (core::share_memory(from, target)) {  // a moved view of the target, or the same one in another order
     core::NoGrad no_grad;
     from = clone(from);
   }
+  if (same_layout) return copy_dense(from, target);
   const Shape own = from.strides();
   const int added = shape.rank() - from.rank();
   Shape strides = Shape::filled(shape.rank(), 0);

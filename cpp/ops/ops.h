@@ -194,6 +194,35 @@ Tensor kl_div(const Tensor& log_probabilities, const Tensor& target, bool log_ta
 // ---- dropout.cpp ------------------------------------------------------------------------------------------------
 /// Inverted dropout: zero with probability p, else divide by 1 - p. The mask is a function of (seed, offset, index).
 Tensor dropout(const Tensor& x, double p);
+Tensor dropout2d(const Tensor& x, double p);  // whole channels of (N, C, H, W) or (N, C, L)
+
+// ---- pool.cpp: over the last dimension or the last two, as many as kernel_size or output_size has numbers -----------
+// x is (N, C, H, W) or (C, H, W), or (N, C, L) or (C, L); memory is channels-last. Other arguments: one number for all
+// dimensions or one for each; an empty stride is kernel_size.
+Tensor max_pool(const Tensor& x, const Dims& kernel_size, const Dims& stride, const Dims& padding, const Dims& dilation,
+                bool ceil_mode);
+/// Also int64 indices into the input's H * W (or L).
+std::tuple<Tensor, Tensor> max_pool_with_indices(const Tensor& x, const Dims& kernel_size, const Dims& stride,
+                                                 const Dims& padding, const Dims& dilation, bool ceil_mode);
+Tensor avg_pool(const Tensor& x, const Dims& kernel_size, const Dims& stride, const Dims& padding, bool ceil_mode,
+                bool count_include_pad, std::optional<std::int64_t> divisor_override);
+Tensor adaptive_avg_pool(const Tensor& x, const Dims& output_size);
+Tensor adaptive_max_pool(const Tensor& x, const Dims& output_size);
+std::tuple<Tensor, Tensor> adaptive_max_pool_with_indices(const Tensor& x, const Dims& output_size);
+
+// ---- norm.cpp: x (N, C, ...), channels-last in memory; weight and bias (C) or undefined -----------------------------
+/// Training: statistics of the batch, and running_mean and running_var (both (C), or undefined) are updated in place.
+/// activation: "" or "relu", in the same pass.
+Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& running_var, const Tensor& weight,
+                  const Tensor& bias, bool training, double momentum, double eps, const std::string& activation);
+Tensor instance_norm(const Tensor& x, const Tensor& running_mean, const Tensor& running_var, const Tensor& weight,
+                     const Tensor& bias, bool use_input_stats, double momentum, double eps);
+Tensor group_norm(const Tensor& x, std::int64_t num_groups, const Tensor& weight, const Tensor& bias, double eps);
+
+// ---- layer_norm.cpp: over the last dimensions, of sizes normalized_shape; weight and bias of that shape or undefined
+// -
+Tensor layer_norm(const Tensor& x, const Dims& normalized_shape, const Tensor& weight, const Tensor& bias, double eps);
+Tensor rms_norm(const Tensor& x, const Dims& normalized_shape, const Tensor& weight, std::optional<double> eps);
 
 // ---- attention.cpp ----------------------------------------------------------------------------------------------
 /// softmax(scale query key^T + attn_mask) value; query (..., T, D), key (..., S, D), value (..., S, Dv), result

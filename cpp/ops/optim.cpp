@@ -76,6 +76,12 @@ void check_state(const char* op, const StateList& list, const std::vector<Tensor
   }
 }
 
+/// Whether a step would write elements of the gradient that it has not read yet; only NumPy arrays overlap like that.
+bool is_moved_view(const Tensor& gradient, const Tensor& p) {
+  return (gradient.body()->storage->is_borrowed() || p.body()->storage->is_borrowed()) && gradient.data() != p.data() &&
+         core::share_memory(gradient, p);
+}
+
 /// Check everything, then lay out the parameters that have a gradient.
 StepList collect(const char* op, const std::vector<Tensor>& parameters, const std::array<StateList, 3>& states) {
   for (std::size_t i = 0; i < parameters.size(); ++i) {
@@ -92,6 +98,10 @@ StepList collect(const char* op, const std::vector<Tensor>& parameters, const st
     if (!core::same_layout(p.shape, gradient.order(), p.order)) [[unlikely]] {
       core::NoGrad no_grad;
       gradient = to_order(gradient, p.order);
+    }
+    if (is_moved_view(gradient, parameters[i])) [[unlikely]] {
+      core::NoGrad no_grad;
+      gradient = clone(gradient);
     }
     std::array<float*, 3> state{};
     for (std::size_t k = 0; k < 3; ++k)

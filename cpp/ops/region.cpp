@@ -13,7 +13,7 @@ Region Region::part(int dim, std::int64_t start, std::int64_t size, std::int64_t
   Region part = *this;
   part.offset += start * strides[dim];
   part.sizes[dim] = size;
-  part.strides[dim] *= step;
+  if (size > 1) part.strides[dim] *= step;  // a step that is not taken may be beyond any number
   return part;
 }
 

@@ -15,20 +15,17 @@ Dims to_dims(const Shape& shape) { return shape.to_vector(); }
 
 /// The shape asked for, its -1 replaced.
 Shape resolve_shape(const char* op, const Shape& from, const Dims& wanted) {
-  std::int64_t known = 1;
   int free_dim = -1;
-  Shape shape(wanted);
+  Shape shape(wanted), known_sizes = shape;
   for (int i = 0; i < shape.rank(); ++i) {
-    if (shape[i] == -1) {
-      NV_CHECK(free_dim < 0, op, "only one size may be -1, got ", shape);
-      free_dim = i;
-    } else {
-      NV_CHECK(shape[i] >= 0, op, "sizes must not be negative, got ", shape);
-      // Checked against overflow: a product that wraps could equal the number of elements.
-      NV_CHECK(!__builtin_mul_overflow(known, shape[i], &known), op, "the shape ", shape, " is too large");
-    }
+    if (shape[i] != -1) continue;
+    NV_CHECK(free_dim < 0, op, "only one size may be -1, got ", shape);
+    free_dim = i;
+    known_sizes[i] = 1;
   }
-  const std::int64_t n = from.numel();
+  // Before the product is looked at: one that wraps could equal the number of elements.
+  core::check_shape(op, known_sizes);
+  const std::int64_t n = from.numel(), known = known_sizes.numel();
   const bool fits = free_dim < 0 ? known == n : known > 0 && n % known == 0;
   NV_CHECK(fits, op, "cannot give ", n, " elements of shape ", from, " the shape ", shape);
   if (free_dim >= 0) shape[free_dim] = n / known;
@@ -362,10 +359,14 @@ std::vector<Tensor> split(const Tensor& x, const Dims& sizes, std::int64_t dim_f
 std::vector<Tensor> chunk(const Tensor& x, std::int64_t chunks, std::int64_t dim_from_either_end) {
   NV_CHECK(chunks > 0, "chunk", "needs a positive number of chunks, got ", chunks);
   const int dim = normalize_dim("chunk", dim_from_either_end, x.rank());
-  const std::int64_t n = x.size(dim), each = std::max<std::int64_t>((n + chunks - 1) / chunks, 1);
+  const std::int64_t n = x.size(dim), each = std::max<std::int64_t>(n / chunks + (n % chunks != 0), 1);
   Dims sizes;
   for (std::int64_t start = 0; start < n; start += each) sizes.push_back(std::min(each, n - start));
-  if (n == 0) sizes.assign(static_cast<std::size_t>(chunks), 0);  // as PyTorch does
+  if (n == 0) {  // as many empty pieces as asked for: PyTorch does so
+    constexpr std::int64_t kMost = 1 << 20;
+    NV_CHECK(chunks <= kMost, "chunk", "an empty dimension has at most ", kMost, " chunks, got ", chunks);
+    sizes.assign(static_cast<std::size_t>(chunks), 0);
+  }
   return split(x, sizes, dim);
 }
 

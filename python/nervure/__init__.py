@@ -54,12 +54,18 @@ from nervure._functions import (
 from nervure._grad_mode import is_grad_enabled, no_grad
 
 if TYPE_CHECKING:
+    from nervure import callbacks as callbacks
+    from nervure import data as data
+    from nervure import files as files
     from nervure import kernels as kernels
     from nervure import metrics as metrics
+    from nervure import models as models
     from nervure import nn as nn
+    from nervure import onnx as onnx
     from nervure import optim as optim
     from nervure import plot as plot
     from nervure import reference as reference
+    from nervure import sklearn as sklearn
     from nervure._config import show_config as show_config
     from nervure._gradcheck import gradcheck as gradcheck
     from nervure.function import Function as Function
@@ -67,6 +73,8 @@ if TYPE_CHECKING:
     from nervure.serialize import load as load
     from nervure.serialize import load_metadata as load_metadata
     from nervure.serialize import save as save
+    from nervure.train import History as History
+    from nervure.train import Trainer as Trainer
 
 __version__: str = _core.config()["version"]
 
@@ -80,11 +88,18 @@ _LAZY = {
     "Function": "nervure.function",
     "gradcheck": "nervure._gradcheck",
     "FormatError": "nervure.serialize",
+    "History": "nervure.train",
+    "Trainer": "nervure.train",
     "load": "nervure.serialize",
     "load_metadata": "nervure.serialize",
     "save": "nervure.serialize",
 }
-_SUBMODULES = frozenset({"kernels", "metrics", "nn", "optim", "plot", "reference", "serialize"})
+_SUBMODULES = frozenset(
+    (
+        *("callbacks", "data", "files", "kernels", "metrics", "models", "nn", "onnx", "optim"),
+        *("plot", "reference", "serialize", "sklearn", "train"),
+    )
+)
 
 
 def __getattr__(name: str) -> _Any:
@@ -105,12 +120,17 @@ def __dir__() -> list[str]:
 __all__ = [
     "FormatError",
     "Function",
+    "History",
     "Tensor",
+    "Trainer",
     "arange",
+    "callbacks",
     "cat",
+    "data",
     "dtype",
     "empty",
     "empty_like",
+    "files",
     "float32",
     "full",
     "full_like",
@@ -129,6 +149,7 @@ __all__ = [
     "memory_stats",
     "metrics",
     "minimum",
+    "models",
     "nn",
     "no_grad",
     "ones",

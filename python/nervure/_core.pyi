@@ -426,6 +426,81 @@ def self_attention(
     scale: float | None = None,
 ) -> Tensor: ...
 def dropout(x: _TensorLike, p: float = 0.5) -> Tensor: ...
+def dropout2d(x: _TensorLike, p: float = 0.5) -> Tensor: ...
+
+# ---- pooling and normalisation -------------------------------------------------------------------
+
+def max_pool(
+    x: _TensorLike,
+    kernel_size: _Sizes,
+    stride: _Sizes | None = None,
+    padding: _Sizes = 0,
+    dilation: _Sizes = 1,
+    ceil_mode: builtins.bool = False,
+) -> Tensor: ...
+def max_pool_with_indices(
+    x: _TensorLike,
+    kernel_size: _Sizes,
+    stride: _Sizes | None = None,
+    padding: _Sizes = 0,
+    dilation: _Sizes = 1,
+    ceil_mode: builtins.bool = False,
+) -> tuple[Tensor, Tensor]: ...
+def avg_pool(
+    x: _TensorLike,
+    kernel_size: _Sizes,
+    stride: _Sizes | None = None,
+    padding: _Sizes = 0,
+    ceil_mode: builtins.bool = False,
+    count_include_pad: builtins.bool = True,
+    divisor_override: int | None = None,
+) -> Tensor: ...
+def adaptive_avg_pool(x: _TensorLike, output_size: _Sizes) -> Tensor: ...
+def adaptive_max_pool(x: _TensorLike, output_size: _Sizes) -> Tensor: ...
+def adaptive_max_pool_with_indices(
+    x: _TensorLike, output_size: _Sizes
+) -> tuple[Tensor, Tensor]: ...
+def batch_norm(
+    x: _TensorLike,
+    running_mean: _TensorLike | None,
+    running_var: _TensorLike | None,
+    weight: _TensorLike | None = None,
+    bias: _TensorLike | None = None,
+    training: builtins.bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+    activation: str = "",
+) -> Tensor: ...
+def instance_norm(
+    x: _TensorLike,
+    running_mean: _TensorLike | None = None,
+    running_var: _TensorLike | None = None,
+    weight: _TensorLike | None = None,
+    bias: _TensorLike | None = None,
+    use_input_stats: builtins.bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor: ...
+def group_norm(
+    x: _TensorLike,
+    num_groups: int,
+    weight: _TensorLike | None = None,
+    bias: _TensorLike | None = None,
+    eps: float = 1e-5,
+) -> Tensor: ...
+def layer_norm(
+    x: _TensorLike,
+    normalized_shape: _Sizes,
+    weight: _TensorLike | None = None,
+    bias: _TensorLike | None = None,
+    eps: float = 1e-5,
+) -> Tensor: ...
+def rms_norm(
+    x: _TensorLike,
+    normalized_shape: _Sizes,
+    weight: _TensorLike | None = None,
+    eps: float | None = None,
+) -> Tensor: ...
 
 # ---- recurrent layers ----------------------------------------------------------------------------
 
@@ -666,7 +741,75 @@ class _Window:
         groups: int,
     ) -> None: ...
 
+class _PoolWindow:
+    def __init__(
+        self,
+        size: tuple[int, int],
+        stride: tuple[int, int],
+        padding: tuple[int, int],
+        dilation: tuple[int, int],
+        ceil_mode: builtins.bool,
+    ) -> None: ...
+
 class _Kernels:
+    PoolWindow: ClassVar[type[_PoolWindow]]
+    @staticmethod
+    def max_pool2d_forward(
+        x: _Array, window: _PoolWindow, out: _Array, argmax: _Array | None
+    ) -> None: ...
+    @staticmethod
+    def max_pool2d_backward(
+        dy: _Array, argmax: _Array, window: _PoolWindow, out: _Array
+    ) -> None: ...
+    @staticmethod
+    def avg_pool2d_forward(
+        x: _Array, window: _PoolWindow, count_include_pad: builtins.bool, out: _Array
+    ) -> None: ...
+    @staticmethod
+    def avg_pool2d_backward(
+        dy: _Array, window: _PoolWindow, count_include_pad: builtins.bool, out: _Array
+    ) -> None: ...
+    @staticmethod
+    def batch_norm_forward(
+        x: _Array,
+        weight: _Array | None,
+        bias: _Array | None,
+        eps: float,
+        relu: builtins.bool,
+        out: _Array,
+        statistics: _Array,
+    ) -> None: ...
+    @staticmethod
+    def batch_norm_backward(
+        dy: _Array,
+        x: _Array,
+        statistics: _Array,
+        weight: _Array | None,
+        bias: _Array | None,
+        relu: builtins.bool,
+        out: _Array,
+        dweight: _Array | None,
+        dbias: _Array | None,
+    ) -> None: ...
+    @staticmethod
+    def layer_norm_forward(
+        x: _Array,
+        weight: _Array | None,
+        bias: _Array | None,
+        eps: float,
+        out: _Array,
+        statistics: _Array,
+    ) -> None: ...
+    @staticmethod
+    def layer_norm_backward(
+        dy: _Array,
+        x: _Array,
+        statistics: _Array,
+        weight: _Array | None,
+        out: _Array,
+        dweight: _Array | None,
+        dbias: _Array | None,
+    ) -> None: ...
     Window: ClassVar[type[_Window]]
     @staticmethod
     def conv2d_forward(

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import nervure as nv
@@ -31,7 +31,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"nervure {nv.__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="command")
-    _add_info(commands.add_parser("info", help="how this installation computes"))
+    _add_info(commands.add_parser("info", help="how it computes; what a file holds"))
+    _add_convert(commands.add_parser("convert", help="write tensors in another format"))
     _add_bench(commands.add_parser("bench", help="measure it against NumPy, PyTorch and JAX"))
     _add_demo(commands.add_parser("demo", help="train a network on real data, with a report"))
     return parser
@@ -42,17 +43,53 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_info(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Show version, processor, instruction set, threads, compiler, build type and NumPy."
+        "Show version, processor, instruction set, threads, compiler, build type and NumPy; or, of "
+        "a safetensors, PyTorch, npz or ONNX file, its tensors, shapes, sizes and metadata."
     )
+    parser.add_argument("file", type=Path, nargs="?", metavar="FILE", help="describe this file")
     parser.set_defaults(run=_info)
 
 
 def _info(options: argparse.Namespace) -> int:
+    if options.file is not None:
+        return _with_files("info", lambda: print(nv.files.describe(options.file)))
     import numpy as np
 
     nv.show_config()
     print(f"{'numpy':<16} {np.__version__}")
     return 0
+
+
+def _with_files(command: str, action: Callable[[], None]) -> int:
+    try:
+        action()
+    except (OSError, ValueError, TypeError, ImportError) as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        print(f"nervure {command}: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+# ---- convert -------------------------------------------------------------------------------------
+
+
+def _add_convert(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Write the tensors of a safetensors, PyTorch (.pt, .pth), npz or ONNX file to a "
+        ".safetensors or .npz file. Nothing in the file is executed."
+    )
+    parser.add_argument("source", type=Path, metavar="IN")
+    parser.add_argument("target", type=Path, metavar="OUT")
+    parser.set_defaults(run=_convert)
+
+
+def _convert(options: argparse.Namespace) -> int:
+    def run() -> None:
+        count = nv.files.convert(options.source, options.target)
+        print(f"{count} tensors written to {options.target}")
+
+    return _with_files("convert", run)
 
 
 # ---- bench ---------------------------------------------------------------------------------------
@@ -118,8 +155,8 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
         "in a folder. Needs the extra: pip install 'nervure[demo]'"
     )
     add = parser.add_argument
-    add("--task", choices=("digits",), default="digits", help="digits: scikit-learn's handwritten "
-        "digits, a dense network (default)")  # fmt: skip
+    add("--task", choices=("digits", "cnn"), default="digits", help="scikit-learn's handwritten "
+        "digits, with a dense network (digits, default) or a convolutional one (cnn)")  # fmt: skip
     add("--epochs", type=int, metavar="N")
     add("--seed", type=int, default=0, metavar="N")
     add("--output", type=Path, default=Path("nervure-demo"), metavar="FOLDER", help="default: "

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -189,7 +189,7 @@ def roc_curves(curves: Any, path: StrPath | None = None) -> Figure:
     Parameters
     ----------
     curves
-        A :class:`nervure.metrics.ROCAUC`, ``{name: (fpr, tpr, ...)}``, or what
+        A :class:`nervure.metrics.ROCAUC`, ``{name: (false alarms, hits, ...)}`` as shares, or what
         :func:`nervure.metrics.roc_curve` gave.
     path
         Where to write the picture.
@@ -260,7 +260,9 @@ def _named_curves(function: str, curves: Any) -> dict[str, tuple[Any, Any]]:
     return named
 
 
-def _finish_curves(axes: Axes, x: str, y: str, legend: str, place: str) -> None:
+def _finish_curves(
+    axes: Axes, x: str, y: str, legend: str, place: Literal["lower left", "lower right"]
+) -> None:
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.set_xlim(-0.02, 1.02)

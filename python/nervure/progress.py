@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A live progress bar: rich's where that is installed, else plain; nothing without a terminal."""
+"""A live progress bar.
+
+On a terminal rich's where that is installed, else a plain one; in a notebook a line that is
+replaced; elsewhere nothing.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,9 @@ import time
 from types import TracebackType
 from typing import Protocol
 
-__all__ = ["ProgressBar"]
+__all__ = ["ProgressBar", "can_draw"]
+
+current: ProgressBar | None = None  # the one that is on the screen
 
 
 class _Display(Protocol):
@@ -32,6 +38,8 @@ class ProgressBar:
         self._display = _display(total)
 
     def __enter__(self) -> ProgressBar:
+        global current
+        current = self
         self._show()
         return self
 
@@ -41,6 +49,8 @@ class ProgressBar:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        global current
+        current = None
         self._display.close()
 
     def update(
@@ -62,8 +72,27 @@ class ProgressBar:
         self._display.show(self.completed, self.description, self.text)
 
 
+def can_draw() -> bool:
+    """Whether there is a terminal or a notebook to draw in."""
+    return in_notebook() or _is_terminal()
+
+
+def _is_terminal() -> bool:
+    isatty = getattr(sys.stdout, "isatty", None)  # a replacement may not have it
+    return bool(isatty and isatty())
+
+
+def in_notebook() -> bool:
+    """Whether this runs in a notebook: IPython is there, and talks to a front end."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell is not None and hasattr(shell, "kernel")
+
+
 def _display(total: int) -> _Display:
-    if not sys.stdout.isatty():
+    if in_notebook():
+        return _Notebook(total)
+    if not _is_terminal():
         return _Silent()
     try:
         import rich.progress  # noqa: F401
@@ -99,15 +128,73 @@ class _Clock:
         return True
 
 
+class _Line:
+    """A bar as text, with the time left."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self._began: float | None = None
+        self._first = 0
+
+    def of(self, completed: int, description: str, text: str) -> str:
+        done = min(20 * completed // max(self.total, 1), 20)
+        bar = f"{'#' * done}{'-' * (20 - done)}" if self.total else f"{completed}"
+        return f"{description} [{bar}] {text}{self._left(completed)}"
+
+    def _left(self, completed: int) -> str:
+        now = time.monotonic()
+        if self._began is None:
+            self._began, self._first = now, completed
+        made = completed - self._first
+        if made <= 0 or not self.total or completed >= self.total:
+            return ""
+        seconds = round((now - self._began) / made * (self.total - completed))
+        hours, rest = divmod(seconds, 3600)
+        shown = f"{rest // 60}:{rest % 60:02d}"
+        return f"  {f'{hours}:{shown:0>5}' if hours else shown} left"
+
+
+class _Notebook:
+    """One line of output that is replaced."""
+
+    def __init__(self, total: int) -> None:
+        from IPython.display import display  # there is a notebook, so it is there
+
+        self._line = _Line(total)
+        self._clock = _Clock()
+        self._handle = display(_Text(""), display_id=True)
+
+    def show(self, completed: int, description: str, text: str) -> None:
+        line = self._line.of(completed, description, text)
+        if self._clock.ticks():
+            self._handle.update(_Text(line))
+
+    def print(self, line: str) -> None:
+        print(line, flush=True)
+
+    def close(self) -> None:
+        self._handle.update(_Text(""))
+
+
+class _Text:
+    """What a notebook shows as it is."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return self._text
+
+
 class _Plain:
     def __init__(self, total: int) -> None:
         self.total = total
+        self._line = _Line(total)
         self._clock = _Clock()
         self._last = ""
 
     def show(self, completed: int, description: str, text: str) -> None:
-        done = 20 * completed // max(self.total, 1)
-        self._last = f"{description} [{'#' * done}{'-' * (20 - done)}] {text}"
+        self._last = self._line.of(completed, description, text)
         if self._clock.ticks() or completed >= self.total:
             self._draw()
 
@@ -140,7 +227,7 @@ class _Rich:
             transient=True,
         )
         self._clock = _Clock()
-        self._task = self._progress.add_task("", total=total, text="")
+        self._task = self._progress.add_task("", total=total or None, text="")
         self._progress.start()
 
     def show(self, completed: int, description: str, text: str) -> None:

@@ -80,12 +80,14 @@ class _Entry(NamedTuple):
 
 
 def load(path: str | os.PathLike[str]) -> dict[str, npt.NDArray[Any]]:
-    """Read all tensors of a safetensors file.
+    """Read all tensors of a safetensors file, or of a PyTorch or NumPy archive.
 
     Parameters
     ----------
     path : str or PathLike
-        The file.
+        The file. What begins like a zip archive is read as PyTorch's ``.pt`` or NumPy's ``.npz``:
+        without PyTorch, without executing anything, tensors only; those in nested dictionaries get
+        dotted names (:func:`nervure.files.load_torch` keeps the nesting).
 
     Returns
     -------
@@ -100,9 +102,14 @@ def load(path: str | os.PathLike[str]) -> dict[str, npt.NDArray[Any]]:
         If there is no such file.
     FormatError
         If the file is not one that the format allows, or holds a dtype of less than a byte or with
-        eight bits of floating point, which NumPy does not have.
+        eight bits of floating point, which NumPy does not have; of an archive, if it holds anything
+        but tensors, numbers and text.
     """
     with open(path, "rb") as file:
+        if _is_archive(file):
+            from nervure.files.describe import read_tensors
+
+            return read_tensors(file)
         entries, _, start = _read_header(file)
         arrays = {}
         for entry in entries:
@@ -125,6 +132,20 @@ def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
     """
     with open(path, "rb") as file:
         return _read_header(file)[1]
+
+
+def _is_archive(file: BinaryIO) -> bool:
+    """Whether it begins as zip archives do, and not as a safetensors file of that header length."""
+    start = file.read(9)
+    file.seek(0)
+    if start[8:9] == b"{":
+        return False
+    if start[:1] == b"\x80" and start[1:2] in (b"\2", b"\3", b"\4", b"\5"):
+        raise FormatError(
+            "[load] this is a bare pickle, as PyTorch wrote it before 1.6; load it there and save "
+            "it again"
+        )
+    return start[:4] == b"PK\3\4"
 
 
 def _read_header(file: BinaryIO) -> tuple[list[_Entry], dict[str, str], int]:

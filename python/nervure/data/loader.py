@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -12,6 +10,7 @@ import numpy as np
 
 from nervure import _core
 from nervure._core import Tensor
+from nervure.data._ahead import ahead
 from nervure.data._arrays import Indices, map_structure
 from nervure.data.dataset import ArrayDataset, Subset, take_batch
 from nervure.data.sampler import BatchSampler, RandomSampler, Sampler, generator_of
@@ -42,8 +41,8 @@ class DataLoader:
     drop_last : bool, default False
         Whether a last batch that is not full is left out.
     seed : int, optional
-        By default one that nervure's generator draws when the first epoch begins, so that
-        ``nervure.manual_seed`` decides.
+        By default one that nervure's generator draws when the first epoch begins, if anything is
+        random, so that ``nervure.manual_seed`` decides.
     transform : callable or list of callables, optional
         ``transform(x, y, rng) -> (x, y)`` of each batch as NumPy arrays (``y`` is None without
         targets), with a generator to draw from. See :class:`RandomCrop`.
@@ -109,7 +108,7 @@ class DataLoader:
         else:
             self._epoch += 1
             self._batch = 0
-        if self.seed is None:
+        if self.seed is None and self._is_random():
             self.seed = draw_seed()
         return self._counted(self._epoch, self._batch)
 
@@ -124,28 +123,62 @@ class DataLoader:
         self._batch = state_dict["batch"]
         self._goes_on = self._epoch >= 0
 
+    def samples(self, back: int = 0) -> Indices:
+        """Numbers in the data set of the samples of the batch given out last, or ``back`` before.
+
+        Raises
+        ------
+        IndexError
+            If there was no such batch in this epoch.
+        """
+        number = self._batch - 1 - back
+        if number < 0:
+            raise IndexError("[DataLoader] no such batch has been given out in this epoch")
+        rng = self._generator(self._epoch, 0)
+        if self.batch_sampler is not None:
+            return self._sampled_batches(rng)[number]
+        order = self._order(rng)
+        assert self.batch_size is not None
+        first = number * self.batch_size
+        if order is None:
+            return np.arange(first, min(first + self.batch_size, len(self.dataset)))
+        return order[first : first + self.batch_size]
+
+    def end_epoch(self) -> None:
+        """Leave the epoch under way: the next iteration begins a new one."""
+        self._goes_on = False
+
+    def _is_random(self) -> bool:
+        samplers = (self.sampler, self.batch_sampler)
+        return bool(self._transforms) or any(sampler is not None for sampler in samplers)
+
     # ---- batches ---------------------------------------------------------------------------------
 
+    def _generator(self, epoch: int, *rest: int) -> np.random.Generator:
+        return generator_of(self.seed or 0, epoch, *rest)
+
     def _counted(self, epoch: int, first: int) -> Iterator[tuple[Any, ...]]:
-        batches = self._batches(epoch, first)
-        for number, batch in enumerate(_ahead(batches, self.prefetch), first + 1):
+        batches = ahead(self._batches(epoch, first), self.prefetch)
+        number = first
+        while (batch := next(batches, None)) is not None:
+            number += 1
             if self._epoch == epoch:  # and not an iteration that another one has replaced
                 self._batch = number
             yield batch
+            del batch  # before the next one is made, which can then have its memory
 
     def _batches(self, epoch: int, first: int) -> Iterator[tuple[Any, ...]]:
-        assert self.seed is not None
         plain = self._plain(epoch, first)
-        if not self._transforms:
-            yield from plain
-            return
+        return self._through_transforms(plain, epoch, first) if self._transforms else plain
+
+    def _through_transforms(
+        self, plain: Iterator[tuple[Any, ...]], epoch: int, first: int
+    ) -> Iterator[tuple[Any, ...]]:
         for number, batch in enumerate(plain, first):
-            rng = generator_of(self.seed, epoch, 1, number)
-            yield self._transformed(batch, rng)
+            yield self._transformed(batch, self._generator(epoch, 1, number))
 
     def _plain(self, epoch: int, first: int) -> Iterator[tuple[Any, ...]]:
-        assert self.seed is not None
-        rng = generator_of(self.seed, epoch, 0)
+        rng = self._generator(epoch, 0)
         if self.batch_sampler is not None:
             for indices in self._sampled_batches(rng)[first:]:
                 yield self._take(self._inner(indices))
@@ -245,76 +278,3 @@ def _tensor(leaf: Any) -> Tensor:
 def draw_seed() -> int:
     """Draw a seed with nervure's generator."""
     return int(_core.randint(0, 2**62, (1,)).item())
-
-
-# ---- a thread that works ahead -------------------------------------------------------------------
-
-
-def _ahead(batches: Iterator[Any], depth: int) -> Iterator[Any]:
-    return _Ahead(batches, depth) if depth else batches
-
-
-class _Ahead:
-    """Up to ``depth`` batches that a thread has made already; its exceptions come out here."""
-
-    def __init__(self, batches: Iterator[Any], depth: int) -> None:
-        self._queue: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(depth)
-        self._stop = threading.Event()
-        # The thread must not hold on to this object: when nobody wants more batches, it ends.
-        self._thread = threading.Thread(
-            target=_work, args=(batches, self._queue, self._stop), daemon=True
-        )
-        self._thread.start()
-        self._done = False
-
-    def __iter__(self) -> _Ahead:
-        return self
-
-    def __next__(self) -> Any:
-        if self._done:
-            raise StopIteration
-        batch, error = self._queue.get()
-        if error is None:
-            return batch
-        self._done = True
-        self._thread.join()
-        raise error
-
-    def __del__(self) -> None:
-        self._stop.set()
-
-
-def _work(
-    batches: Iterator[Any],
-    ready: queue.Queue[tuple[Any, BaseException | None]],
-    stop: threading.Event,
-) -> None:
-    def put(item: tuple[Any, BaseException | None]) -> bool:
-        while not stop.is_set():
-            try:
-                ready.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-            return True
-        return False
-
-    try:
-        with _no_grad_here():
-            for batch in batches:
-                if not put((batch, None)):
-                    return
-    except BaseException as error:
-        put((None, error))
-    else:
-        put((None, StopIteration()))
-
-
-class _no_grad_here:
-    """Gradients are a matter of each thread; data needs none."""
-
-    def __enter__(self) -> None:
-        self._enabled = _core.grad_enabled()
-        _core.set_grad_enabled(False)
-
-    def __exit__(self, *exc: object) -> None:
-        _core.set_grad_enabled(self._enabled)

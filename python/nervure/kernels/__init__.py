@@ -19,7 +19,19 @@ from .activation import (
     softmax_forward,
 )
 from .conv import col2im, conv2d_backward_data, conv2d_backward_weight, conv2d_forward, im2col
+from .norm import (
+    batch_norm_backward,
+    batch_norm_forward,
+    layer_norm_backward,
+    layer_norm_forward,
+)
 from .optim import adam_step, rmsprop_step, sgd_step
+from .pool import (
+    avg_pool2d_backward,
+    avg_pool2d_forward,
+    max_pool2d_backward,
+    max_pool2d_forward,
+)
 from .product import gemm
 from .recurrent import (
     gru_backward,
@@ -38,6 +50,10 @@ __all__ = [
     "activation_backward",
     "activation_forward",
     "adam_step",
+    "avg_pool2d_backward",
+    "avg_pool2d_forward",
+    "batch_norm_backward",
+    "batch_norm_forward",
     "col2im",
     "conv2d_backward_data",
     "conv2d_backward_weight",
@@ -49,12 +65,16 @@ __all__ = [
     "gru_cell_forward",
     "gru_forward",
     "im2col",
+    "layer_norm_backward",
+    "layer_norm_forward",
     "log_softmax_backward",
     "log_softmax_forward",
     "lstm_backward",
     "lstm_cell_backward",
     "lstm_cell_forward",
     "lstm_forward",
+    "max_pool2d_backward",
+    "max_pool2d_forward",
     "rmsprop_step",
     "rnn_backward",
     "rnn_forward",

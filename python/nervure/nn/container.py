@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import itertools
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, overload
 
 from nervure import _core
 from nervure._core import Tensor
 from nervure.nn.module import Module
+from nervure.nn.parameter import Parameter
 
 L = TypeVar("L", bound="_ModuleSequence")
 
@@ -100,6 +103,27 @@ class _ModuleSequence(Module):
         return module
 
 
+_warned_of_bias = False
+
+
+def _warn_of_bias(modules: Sequence[Module]) -> None:
+    """Warn, once, of a bias whose effect the next module takes away again."""
+    global _warned_of_bias
+    for i, (layer, after) in enumerate(itertools.pairwise(modules)):
+        if not getattr(after, "_cancels_bias", False):
+            continue
+        bias = vars(layer).get("bias")
+        if isinstance(bias, Parameter) and not getattr(layer, "activation", ""):
+            _warned_of_bias = True
+            warnings.warn(
+                f"[Sequential] the bias of module {i} ({type(layer).__name__}) has no effect: "
+                f"{type(after).__name__} subtracts it again with the mean; create the layer with "
+                "bias=False",
+                stacklevel=3,
+            )
+            return
+
+
 class Sequential(_ModuleSequence):
     """Modules applied one after another: ``y = f_n(... f_2(f_1(x)))``.
 
@@ -112,6 +136,9 @@ class Sequential(_ModuleSequence):
     -----
     The modules run exactly as written; nothing is fused behind the reader's back. To fuse an
     activation with the product before it, say so: ``nn.Linear(64, 32, activation="relu")``.
+
+    A layer with a bias right before batch or instance normalisation brings a warning, once: the
+    mean that is subtracted there contains the bias.
 
     Examples
     --------
@@ -130,6 +157,16 @@ class Sequential(_ModuleSequence):
         for name, module in named:
             self._check_module(module)
             self.add_module(name, module)
+
+        if not _warned_of_bias:
+            _warn_of_bias(self._children_list())
+
+    def append(self: L, module: Module) -> L:
+        """Add a module at the end; returns the container."""
+        super().append(module)
+        if not _warned_of_bias:
+            _warn_of_bias(self._children_list()[-2:])
+        return self
 
     def _like(self, named: list[tuple[str, Module]]) -> Module:
         return Sequential(dict(named))

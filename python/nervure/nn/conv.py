@@ -174,8 +174,8 @@ class Conv2d(_Conv):
     with ``P = floor((H + 2 padding - dilation (R - 1) - 1) / stride) + 1``, ``Q`` likewise. In
     memory images lie channels-last; an input in another order is converted.
 
-    Initialisation is PyTorch's: weight and bias uniform in ``(-b, b)`` with ``b = 1 / sqrt(fan_in)``
-    and ``fan_in = C / groups * R * S``, the weight through ``kaiming_uniform_(a=sqrt(5))``.
+    Initialisation is PyTorch's: weight and bias uniform in ``(-b, b)`` with ``b =
+    1 / sqrt(C / groups * R * S)``, the weight through ``kaiming_uniform_(a=sqrt(5))``.
 
     References
     ----------

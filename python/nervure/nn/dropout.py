@@ -48,3 +48,41 @@ class Dropout(Module):
         if not self.training or self.p == 0.0:
             return x
         return _core.dropout(x, self.p)
+
+
+class Dropout2d(Module):
+    """Inverted dropout of whole channels: (N, C, H, W) or (N, C, L).
+
+    Neighbouring pixels of a channel are alike, so that dropping single ones takes little away; here
+    a channel of an image is 0 with probability ``p`` and ``x / (1 - p)`` otherwise. In evaluation
+    mode the input passes unchanged.
+
+    Parameters
+    ----------
+    p : float, default 0.5
+        Probability of a zero, in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If ``p`` is outside [0, 1], or the input has other dimensions.
+
+    References
+    ----------
+    Tompson et al., "Efficient object localization using convolutional networks", 2015,
+    https://arxiv.org/abs/1411.4280
+    """
+
+    _settings = ("p",)
+
+    def __init__(self, p: float = 0.5) -> None:
+        super().__init__()
+        if not 0.0 <= p <= 1.0:
+            raise ValueError(f"[Dropout2d] p must be a probability in [0, 1], got {p}")
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Drop channels of ``x`` in training mode."""
+        if not self.training or self.p == 0.0:
+            return x
+        return _core.dropout2d(x, self.p)

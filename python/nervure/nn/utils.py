@@ -3,10 +3,18 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
+from typing import TypeVar
 
 from nervure import _core
 from nervure._core import Tensor
+from nervure._grad_mode import no_grad
+from nervure.nn.conv import Conv1d, Conv2d, ConvTranspose2d
+from nervure.nn.norm import BatchNorm1d, BatchNorm2d
+from nervure.nn.parameter import Parameter
+
+C = TypeVar("C", Conv1d, Conv2d, ConvTranspose2d)
 
 
 def _as_list(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
@@ -98,3 +106,61 @@ def vector_to_parameters(vector: Tensor, parameters: Iterable[Tensor]) -> None:
         stop = start + target.numel()
         target.detach().copy_(values[start:stop].reshape(tuple(target.shape)))
         start = stop
+
+
+def fuse_conv_bn_eval(conv: C, bn: BatchNorm1d | BatchNorm2d) -> C:
+    """Fold a batch normalisation in evaluation mode into the convolution before it.
+
+    ``w' = w * gain`` and ``b' = (b - mean) * gain + bias`` with ``gain = weight / sqrt(var + eps)``
+    of each output channel; the activation of the normalisation goes along.
+
+    Parameters
+    ----------
+    conv : Conv1d, Conv2d or ConvTranspose2d
+        Without an activation.
+    bn : BatchNorm1d or BatchNorm2d
+        With running statistics.
+
+    Returns
+    -------
+    Conv1d, Conv2d or ConvTranspose2d
+        A new layer that computes what both do; they themselves are not changed.
+
+    Raises
+    ------
+    ValueError
+        If a layer is in training mode, ``bn`` has no running statistics, the numbers of channels
+        differ, or ``conv`` has an activation or is transposed and in groups.
+    """
+    mean, variance = bn.running_mean, bn.running_var
+    if mean is None or variance is None:
+        raise ValueError("[fuse_conv_bn_eval] bn must have running statistics")
+    _check_fusible(conv, bn)
+    fused = copy.deepcopy(conv)
+    with no_grad():
+        gain = 1.0 / (variance + bn.eps).sqrt()
+        if bn.weight is not None:
+            gain = gain * bn.weight
+        bias = (-mean if conv.bias is None else conv.bias - mean) * gain
+        if bn.bias is not None:
+            bias = bias + bn.bias
+        of_outputs = [1] * len(conv.weight.shape)
+        of_outputs[1 if conv._transposed else 0] = conv.out_channels
+        fused.weight.copy_(conv.weight * gain.reshape(of_outputs))
+    fused.bias = Parameter(bias)
+    fused.activation = bn.activation
+    return fused
+
+
+def _check_fusible(conv: Conv1d | Conv2d | ConvTranspose2d, bn: BatchNorm1d | BatchNorm2d) -> None:
+    problem = ""
+    if conv.training or bn.training:
+        problem = "both layers must be in evaluation mode: call eval() first"
+    elif conv.out_channels != bn.num_features:
+        problem = f"conv has {conv.out_channels} output channels, bn {bn.num_features} features"
+    elif conv.activation:
+        problem = f"conv must have no activation, got {conv.activation!r}"
+    elif conv._transposed and conv.groups > 1:
+        problem = f"a transposed convolution must have groups=1, got {conv.groups}"
+    if problem:
+        raise ValueError(f"[fuse_conv_bn_eval] {problem}")

@@ -576,9 +576,11 @@ class OneCycleLR(LRScheduler):
         share = (
             (t - begin) / (end - begin) if end != begin else 1.0
         )  # an empty phase is over at once
-        for group in self.optimizer.param_groups if self.cycle_momentum else ():
+        # Groups added to the optimiser since have no cycle and keep their own rate.
+        groups = self.optimizer.param_groups[: len(self.base_lrs)]
+        for group in groups if self.cycle_momentum else ():
             self._set_momentum(group, self._between(group, momentum_range, share))
-        return [self._between(group, lr_range, share) for group in self.optimizer.param_groups]
+        return [self._between(group, lr_range, share) for group in groups]
 
     def _first_lr(self) -> list[float]:
         return self.get_lr()

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from typing import Any
 
 from nervure import _core
@@ -58,6 +58,39 @@ class Plan:
         self.mu_product = mu_product  # NAdam's
 
 
+class ParameterState(MutableMapping[Tensor, dict[str, Any]]):
+    """State by parameter, which is known by its identity: ``==`` of tensors compares elements."""
+
+    __slots__ = ("_entries",)
+
+    def __init__(self, entries: Iterable[tuple[Tensor, dict[str, Any]]] = ()) -> None:
+        self._entries = {hash(p): (p, values) for p, values in entries}
+
+    def __getitem__(self, p: Tensor) -> dict[str, Any]:
+        entry = self._entries.get(hash(p)) if isinstance(p, Tensor) else None
+        if entry is None:
+            raise KeyError(p)
+        return entry[1]
+
+    def __setitem__(self, p: Tensor, values: dict[str, Any]) -> None:
+        if not isinstance(p, Tensor):
+            raise TypeError(f"[optim] state belongs to a tensor, got {type(p).__name__}")
+        self._entries[hash(p)] = (p, values)
+
+    def __delitem__(self, p: Tensor) -> None:
+        self[p]  # KeyError for what is not here
+        del self._entries[hash(p)]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter([p for p, _ in self._entries.values()])
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __repr__(self) -> str:
+        return repr(list(self.items()))
+
+
 class _GroupPlans:
     """The plans of one group, and what they were made for."""
 
@@ -91,7 +124,7 @@ class Optimizer:
     def __init__(self, params: Iterable[Tensor] | Iterable[Group], defaults: Group) -> None:
         self.defaults = defaults
         self.param_groups: list[Group] = []
-        self._state: dict[Tensor, dict[str, Any]] = {}
+        self._state = ParameterState()
         self._plans: list[_GroupPlans | None] = []
         if isinstance(params, (Tensor, Mapping)):
             raise TypeError(
@@ -122,7 +155,7 @@ class Optimizer:
     # -- public ------------------------------------------------------------------------------
 
     @property
-    def state(self) -> dict[Tensor, dict[str, Any]]:
+    def state(self) -> ParameterState:
         """State by parameter, under PyTorch's names. May be changed until the next step."""
         self._forget_plans()
         return self._state
@@ -186,12 +219,16 @@ class Optimizer:
             [index, ...]}]}``, parameters counted over all groups.
         """
         groups: list[Group] = []
-        index_of: dict[Tensor, int] = {}
+        index_of: dict[int, int] = {}  # by identity
         for group in self.param_groups:
             for p in group["params"]:
-                index_of[p] = len(index_of)
-            groups.append({**group, "params": [index_of[p] for p in group["params"]]})
-        state = {index_of[p]: dict(values) for p, values in self.state.items() if p in index_of}
+                index_of[hash(p)] = len(index_of)
+            groups.append({**group, "params": [index_of[hash(p)] for p in group["params"]]})
+        state = {
+            index_of[hash(p)]: dict(values)
+            for p, values in self.state.items()
+            if hash(p) in index_of
+        }
         return {"state": state, "param_groups": groups}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -222,15 +259,18 @@ class Optimizer:
             for group, saved in zip(self.param_groups, saved_groups, strict=True)
             for index, p in zip(saved["params"], group["params"], strict=True)
         }
-        new_state = {
-            by_index[index]: {
-                name: _loaded(name, value, by_index[index])
-                for name, value in values.items()
-                if value is not None  # older PyTorch: no buffer yet
-            }
+        new_state = ParameterState(
+            (
+                by_index[index],
+                {
+                    name: _loaded(name, value, by_index[index])
+                    for name, value in values.items()
+                    if value is not None  # older PyTorch: no buffer yet
+                },
+            )
             for index, values in state_dict["state"].items()
             if index in by_index
-        }
+        )
         self._forget_plans()
         self._state = new_state
         for group, merged in zip(self.param_groups, new_groups, strict=True):

@@ -52,6 +52,28 @@ def dropout(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     return _core.dropout(x, p) if training and p > 0.0 else x
 
 
+def dropout2d(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
+    """Zero whole channels with probability ``p``, divide the others by ``1 - p``.
+
+    Parameters
+    ----------
+    x : Tensor, (N, C, H, W) or (N, C, L)
+        Input; the result keeps its memory order.
+    p : float, default 0.5
+        Probability of a zero, in [0, 1].
+    training : bool, default True
+        Whether to drop anything; else ``x`` itself is the result.
+
+    Raises
+    ------
+    ValueError
+        If ``p`` is outside [0, 1], or ``x`` has other dimensions.
+    """
+    if not 0.0 <= p <= 1.0:
+        raise ValueError(f"[dropout2d] p must be a probability in [0, 1], got {p}")
+    return _core.dropout2d(x, p) if training and p > 0.0 else x
+
+
 def one_hot(x: Tensor, num_classes: int = -1) -> Tensor:
     """Indicator vectors: ``y[..., c] = 1`` where ``x[...] = c``, else 0.
 

@@ -16,7 +16,9 @@ from . import (
     index,
     loss,
     matmul,
+    norm,
     optim,
+    pool,
     recurrent,
     reduce,
     shape,
@@ -38,6 +40,8 @@ FAMILIES = (
     softmax,
     loss,
     conv,
+    pool,
+    norm,
     attention,
     recurrent,
 )

@@ -219,6 +219,8 @@ def _line_rows() -> list[Case]:
         _case("conv1d", (0, 3, 9), (5, 3, 3)),
         _case("conv1d", (2, 3, 9), (5, 3, 3), laid=False),
         _case("conv1d", (5, 64, 200), (64, 64, 3), padding=1, slow=True),
+        _case("conv1d", (2, 5, 2500), (17, 5, 9), padding=4, slow=True),
+        _case("conv1d", (1, 2, 5001), (3, 2, 5), stride=2, dilation=3, padding=7, slow=True),
     ]
     return rows
 

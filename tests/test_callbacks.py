@@ -1,0 +1,610 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Callbacks: when they act, what they write, what they refuse."""
+
+from __future__ import annotations
+
+import csv
+import math
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import nervure as nv
+from nervure import nn, optim
+from nervure.callbacks import (
+    Callback,
+    CSVLogger,
+    EarlyStopping,
+    LambdaCallback,
+    ModelCheckpoint,
+    ProgressBar,
+    ReduceLROnPlateau,
+    TensorBoard,
+    TerminateOnNaN,
+)
+from nervure.callbacks.base import EVENTS
+from nervure.data import ArrayDataset, DataLoader
+
+X = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+Y = (X[:, 0] > 0).astype(np.int64)
+
+
+def make(lr: float = 0.1, **more: Any) -> nv.Trainer:
+    nv.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4, activation="tanh"), nn.Linear(4, 2))
+    return nv.Trainer(model, "cross_entropy", optim.SGD(model.parameters(), lr=lr), **more)
+
+
+class Script(Callback):
+    """Puts given values into the logs, epoch by epoch."""
+
+    def __init__(self, name: str, values: list[float]) -> None:
+        self.name, self.values = name, values
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        logs[self.name] = self.values[epoch]
+
+
+def scripted(
+    values: list[float], callback: Callback, name: str = "val_loss", **more: Any
+) -> tuple[nv.Trainer, dict[str, list[Any]]]:
+    trainer = make(**more)
+    history = trainer.fit(
+        X, Y, epochs=len(values), callbacks=[Script(name, values), callback]
+    ).history
+    return trainer, history
+
+
+# ---- events --------------------------------------------------------------------------------------
+
+
+def test_events_come_in_order() -> None:
+    seen: list[str] = []
+    functions = {
+        name: (lambda *args, name=name: seen.append(f"{name} {args[0]}" if len(args) > 1 else name))
+        for name in EVENTS
+    }
+    trainer = make()
+    trainer.fit(
+        X, Y, batch_size=20, epochs=2, validation_data=(X, Y), callbacks=LambdaCallback(**functions)
+    )
+    epoch = [
+        f"{event} {batch}"
+        for batch in (0, 1)
+        for event in ("on_train_batch_begin", "on_gradients", "on_train_batch_end")
+    ]
+    expected = ["on_train_begin"]
+    for number in (0, 1):
+        expected += [f"on_epoch_begin {number}", *epoch, "on_test_begin", "on_test_end"]
+        expected += [f"on_epoch_end {number}"]
+    assert seen == [*expected, "on_train_end"]
+    seen.clear()
+    trainer.evaluate(X, Y, callbacks=LambdaCallback(**functions))
+    trainer.predict(X, callbacks=[LambdaCallback(**functions)])
+    assert seen == ["on_test_begin", "on_test_end", "on_predict_begin", "on_predict_end"]
+    with pytest.raises(TypeError, match="there is no event on_bell"):
+        LambdaCallback(on_bell=print)
+    with pytest.raises(TypeError, match="on_epoch_end must be callable"):
+        LambdaCallback(on_epoch_end=3)  # type: ignore[arg-type]
+    LambdaCallback(on_epoch_end=None)
+
+
+def test_what_callbacks_add_to_the_logs_is_in_the_history() -> None:
+    _, history = scripted([3.0, 1.0], Callback(), "mine")
+    assert history["mine"] == [3.0, 1.0]
+
+
+def test_a_callback_can_stop_the_training() -> None:
+    trainer = make()
+
+    def stop(batch: int, logs: Any) -> None:
+        trainer.stop_training = trainer.step == 3
+
+    trainer.fit(X, Y, batch_size=20, epochs=9, callbacks=LambdaCallback(on_train_batch_end=stop))
+    assert trainer.step == 3
+    assert trainer.history.epoch == [0, 1]
+
+
+# ---- EarlyStopping -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "epochs", "best"),
+    [
+        ([3, 2, 1, 2, 3, 4], {"patience": 2}, 5, 2),
+        ([3, 2, 1, 2, 0, 4, 4, 4], {"patience": 2}, 7, 4),
+        ([1, 2, 2, 2], {}, 2, 0),
+        ([1, 1, 1], {"patience": 5}, 3, 0),
+        ([1.0, 0.95, 0.7, 0.69, 0.68], {"min_delta": 0.1, "patience": 2}, 5, 2),
+        ([1, 2, 3, 2, 1], {"mode": "max", "patience": 1}, 4, 2),
+        ([9, 8, 7, 9, 9, 9], {"start_from_epoch": 3, "patience": 2}, 6, 3),
+        ([5, 4, 3, 2], {"baseline": 1.0, "patience": 2}, 2, 1),
+        ([1, math.nan, math.nan, 0], {"patience": 2}, 3, 0),
+    ],
+)
+def test_early_stopping(
+    values: list[float], options: dict[str, Any], epochs: int, best: int
+) -> None:
+    stopping = EarlyStopping(**options)
+    _, history = scripted([float(v) for v in values], stopping)
+    assert len(history["loss"]) == epochs
+    assert stopping.best_epoch == best
+    if epochs < len(values):
+        assert stopping.stopped_epoch == epochs - 1
+
+
+def test_which_direction_is_better_follows_from_the_name() -> None:
+    for name, mode in (
+        ("val_loss", "min"),
+        ("loss", "min"),
+        ("val_accuracy", "max"),
+        ("f1_macro", "max"),
+        ("val_roc_auc", "max"),
+        ("mean_squared_error", "min"),
+    ):
+        assert EarlyStopping(name).mode == mode
+    with pytest.raises(ValueError, match="mode must be 'auto', 'min' or 'max'"):
+        EarlyStopping(mode="up")
+    with pytest.raises(ValueError, match="patience must not be negative"):
+        EarlyStopping(patience=-1)
+
+
+@pytest.mark.parametrize("averaged", [False, True])
+def test_the_best_weights_come_back(averaged: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    kept: list[np.ndarray] = []
+    trainer = make(ema_decay=0.9 if averaged else None)
+    watch = LambdaCallback(on_epoch_end=lambda e, logs: kept.append(trainer.predict(X)))
+    stopping = EarlyStopping(patience=2, restore_best_weights=True, verbose=1)
+    script = Script("val_loss", [3.0, 1.0, 2.0, 2.0, 0.0])
+    trainer.fit(X, Y, epochs=5, callbacks=[script, watch, stopping])
+    assert len(kept) == 4
+    np.testing.assert_array_equal(trainer.predict(X), kept[1])
+    assert (kept[3] != kept[1]).any()
+    out = capsys.readouterr().out
+    assert out == "Epoch 4: early stopping\nWeights of epoch 2 are restored\n"
+    # Also when nothing stopped early.
+    trainer = make()
+    kept.clear()
+    script.values = [3.0, 1.0, 2.0]
+    stopping = EarlyStopping(patience=5, restore_best_weights=True)
+    trainer.fit(X, Y, epochs=3, callbacks=[script, watch, stopping])
+    np.testing.assert_array_equal(trainer.predict(X), kept[1])
+
+
+@pytest.mark.parametrize("kind", [EarlyStopping, ReduceLROnPlateau])
+def test_a_value_that_is_not_there(kind: Any) -> None:
+    with pytest.raises(ValueError, match=r"there is no 'val_loss' to monitor, there are loss"):
+        make().fit(X, Y, callbacks=kind())
+    # Epochs without validation do not count.
+    trainer = make()
+    options = {"validation_data": (X, Y), "validation_freq": 2}
+    assert len(trainer.fit(X, Y, epochs=4, callbacks=kind(patience=9), **options).epoch) == 4
+    with pytest.raises(ValueError, match="'confusion_matrix' is not a single number"):
+        make(metrics=["confusion_matrix"]).fit(X, Y, callbacks=kind("confusion_matrix"))
+
+
+# ---- ReduceLROnPlateau ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "rates"),
+    [
+        ([3, 2, 2, 2, 1, 1], {"patience": 2}, [1, 1, 1, 1, 0.5, 0.5]),
+        ([2, 2, 2, 2], {"patience": 1}, [1, 1, 0.5, 0.25]),
+        ([2, 2, 2, 2, 2], {"patience": 1, "cooldown": 2}, [1, 1, 0.5, 0.5, 0.25]),
+        ([2, 2, 2, 2], {"patience": 1, "min_lr": 0.4}, [1, 1, 0.5, 0.4]),
+        ([1, 2, 3, 3], {"patience": 1, "mode": "max"}, [1, 1, 1, 1]),
+        ([2, 1.99, 1.98], {"patience": 1, "min_delta": 0.1}, [1, 1, 0.5]),
+    ],
+)
+def test_reduction_of_the_learning_rate(
+    values: list[float], options: dict[str, Any], rates: list[float]
+) -> None:
+    """The rate in the history is the one that the epoch was trained with."""
+    _, history = scripted(
+        [float(v) for v in values], ReduceLROnPlateau(factor=0.5, **options), lr=1.0
+    )
+    assert history["learning_rate"] == rates
+
+
+def test_reduction_says_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
+    trainer, _ = scripted([2.0, 2.0], ReduceLROnPlateau(patience=1, verbose=1), lr=1.0)
+    assert capsys.readouterr().out == "Epoch 2: learning rate reduced to 0.1\n"
+    assert trainer.optimizer.param_groups[0]["lr"] == 0.1
+    for options in ({"factor": 1.0}, {"patience": -1}, {"min_delta": -1.0}):
+        with pytest.raises(ValueError, match="ReduceLROnPlateau"):
+            ReduceLROnPlateau(**options)
+
+
+# ---- logs ----------------------------------------------------------------------------------------
+
+
+def read(path: Path, separator: str = ",") -> list[list[str]]:
+    with open(path, newline="") as file:
+        return list(csv.reader(file, delimiter=separator))
+
+
+def test_csv_logs(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    trainer = make(metrics=["accuracy", "confusion_matrix"])
+    history = trainer.fit(X, Y, epochs=2, callbacks=CSVLogger(path)).history
+    rows = read(path)
+    assert rows[0] == ["epoch", "loss", "accuracy"]
+    assert [row[0] for row in rows[1:]] == ["0", "1"]
+    assert [float(row[1]) for row in rows[1:]] == history["loss"]
+    trainer.fit(X, Y, epochs=1, callbacks=CSVLogger(path, append=True))
+    assert [row[0] for row in read(path)] == ["epoch", "0", "1", "0"]
+    trainer.fit(X, Y, callbacks=CSVLogger(path, ";"))
+    assert [row[0] for row in read(path, ";")] == ["epoch", "0"]
+
+
+def test_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[tuple[str, str, float, int]] = []
+
+    class Writer:
+        def __init__(self, folder: str) -> None:
+            self.part = Path(folder).name
+
+        def add_scalar(self, tag: str, value: float, step: int) -> None:
+            written.append((self.part, tag, value, step))
+
+        def flush(self) -> None:
+            written.append((self.part, "flush", 0.0, 0))
+
+        def close(self) -> None:
+            written.append((self.part, "close", 0.0, 0))
+
+    module = type(sys)("tensorboard.summary")
+    module.Writer = Writer  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "tensorboard", type(sys)("tensorboard"))
+    monkeypatch.setitem(sys.modules, "tensorboard.summary", module)
+    trainer = make(metrics=["accuracy"])
+    board = TensorBoard(tmp_path, update_freq=2)
+    history = trainer.fit(
+        X, Y, epochs=2, batch_size=10, callbacks=board, validation_data=(X, Y)
+    ).history
+    tags = [entry[:2] for entry in written if entry[3] == 1]
+    assert tags == [
+        ("train", "epoch_loss"),
+        ("train", "epoch_accuracy"),
+        ("validation", "epoch_loss"),
+        ("validation", "epoch_accuracy"),
+    ]
+    assert [e[2] for e in written if e[:2] == ("train", "epoch_loss")] == history["loss"]
+    assert [e[2] for e in written if e[:2] == ("validation", "epoch_loss")] == history["val_loss"]
+    assert [e[3] for e in written if e[1] == "batch_loss"] == [2, 4, 6, 8]
+    assert [e[0] for e in written if e[1] == "close"] == ["train", "validation"]
+    with pytest.raises(ValueError, match="update_freq must be"):
+        TensorBoard(update_freq=0)
+
+
+def test_tensorboard_reads_what_is_written(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard.summary")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    history = make().fit(X, Y, epochs=2, callbacks=TensorBoard(tmp_path)).history
+    events = EventAccumulator(str(tmp_path / "train"))
+    events.Reload()
+    values = [event.tensor_proto.float_val[0] for event in events.Tensors("epoch_loss")]
+    np.testing.assert_allclose(values, history["loss"], rtol=1e-6)
+
+
+def test_without_tensorboard_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboard.summary", None)
+    with pytest.raises(ImportError, match=r"pip install 'nervure\[tensorboard\]'"):
+        TensorBoard()
+
+
+def test_a_progress_bar_of_ones_own_replaces_the_usual(capsys: pytest.CaptureFixture[str]) -> None:
+    make().fit(X, Y, epochs=2, verbose=2, callbacks=ProgressBar(2))
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    with pytest.raises(ValueError, match="verbose must be 1 or 2"):
+        ProgressBar(0)
+
+
+# ---- TerminateOnNaN ------------------------------------------------------------------------------
+
+
+class Fragile(nn.Module):
+    """log(x) in the middle: minus infinity at 0, NaN below."""
+
+    def __init__(self, dropout: float) -> None:
+        super().__init__()
+        self.first = nn.Linear(1, 1)
+        self.log = Log()
+        self.drop = nn.Dropout(dropout)
+        self.last = nn.Linear(1, 1)
+
+    def forward(self, x: nv.Tensor) -> nv.Tensor:
+        return self.last(self.drop(self.log(self.first(x))))
+
+
+class Log(nn.Module):
+    def forward(self, x: nv.Tensor) -> nv.Tensor:
+        return x.log()
+
+
+def fragile(dropout: float = 0.0) -> Fragile:
+    nv.manual_seed(0)
+    model = Fragile(dropout)
+    model.first.weight.fill_(1.0)
+    model.first.bias.fill_(0.0)
+    return model
+
+
+POSITIVE = np.arange(1.0, 31.0, dtype=np.float32)[:, None]
+
+
+def run_until_nan(model: nn.Module, x: Any, y: Any, **more: Any) -> tuple[Any, nv.Trainer]:
+    guard = TerminateOnNaN()
+    options = {"batch_size": 5, "epochs": 4, **more}
+    trainer = nv.Trainer(model, "mse", optim.SGD(model.parameters(), lr=1e-4))
+    with pytest.warns(RuntimeWarning, match=r"\[TerminateOnNaN\] infinity or NaN first arose"):
+        trainer.fit(x, y, callbacks=guard, **options)
+    return guard.found, trainer
+
+
+def test_the_layer_and_the_samples_are_named() -> None:
+    x = POSITIVE.copy()
+    x[[12, 13]] = [[0.0], [-3.0]]
+    model = fragile()
+    found, trainer = run_until_nan(model, x, np.zeros(30), shuffle=False)
+    assert found.what == "output"
+    assert found.layer == "'log' (Log)"
+    assert (found.step, found.epoch, found.batch) == (3, 0, 2)
+    assert found.rows == [2, 3]
+    assert found.samples == [12, 13]
+    assert str(found) == (
+        "infinity or NaN first arose in the output of 'log' (Log), at step 3 (epoch 1, batch 3), "
+        "in row 2, 3 of the batch, sample 12, 13 of the data set"
+    )
+    assert trainer.step == 2
+    assert all(np.isfinite(p.numpy()).all() for p in model.parameters())
+    assert len(trainer.history.epoch) == 1
+
+
+def test_samples_are_named_when_they_are_shuffled() -> None:
+    x = POSITIVE.copy()
+    x[17] = -1
+    found, _ = run_until_nan(fragile(), x, np.zeros(30))
+    assert found.samples == [17]
+    loader = DataLoader(ArrayDataset(x, np.zeros(30)), 5, shuffle=True, seed=4)
+    found, _ = run_until_nan(fragile(), loader, None, batch_size=None)
+    assert found.samples == [17]
+    batches = ((x[i : i + 5], np.zeros(5)) for i in range(0, 30, 5))
+    found, _ = run_until_nan(fragile(), batches, None, batch_size=None, epochs=1)
+    assert (found.rows, found.samples, found.batch) == ([2], None, 3)
+
+
+def test_the_step_is_repeated_with_the_same_random_numbers() -> None:
+    """Dropout comes first: a row that it drops does no harm, and must not be blamed."""
+
+    class Dropped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.drop, self.log, self.last = nn.Dropout(0.5), Log(), nn.Linear(1, 1)
+
+        def forward(self, x: nv.Tensor) -> nv.Tensor:
+            return self.last(self.log(self.drop(x) + 1.0))
+
+    for seed in range(5):
+        nv.manual_seed(seed)
+        model = Dropped()
+        seen: list[np.ndarray] = []
+        model.drop.register_forward_hook(lambda m, args, out, to=seen: to.append(out.numpy()))
+        found, _ = run_until_nan(model, -POSITIVE - 1, np.zeros(30), batch_size=30, shuffle=False)
+        assert found.layer == "'log' (Log)"
+        assert found.rows == np.flatnonzero(seen[0]).tolist()
+        assert 0 < len(found.rows) < 30
+
+
+def test_class_numbers_as_inputs() -> None:
+    """No gradient reaches them: the samples are tried one by one."""
+
+    class Looked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Parameter(nv.arange(30.0).reshape(30, 1))
+
+        def forward(self, x: nv.Tensor) -> nv.Tensor:
+            return self.table[x].sqrt()
+
+    found, _ = run_until_nan(Looked(), np.arange(30)[::-1].copy(), np.ones(30), shuffle=False)
+    assert (found.what, found.layer, found.samples) == ("gradient", "table", [29])
+
+
+def test_inputs_parameters_losses_and_gradients() -> None:
+    x = POSITIVE.copy()
+    x[7] = np.inf
+    found, _ = run_until_nan(fragile(), x, np.zeros(30), shuffle=False)
+    assert (found.what, found.samples) == ("input", [7])
+    assert "in the input" in str(found)
+
+    model = fragile()
+    model.last.bias.fill_(math.nan)
+    found, _ = run_until_nan(model, POSITIVE, np.zeros(30))
+    assert (found.what, found.layer, found.rows) == ("parameter", "last.bias", [])
+
+    y = np.zeros(30)
+    y[21] = np.nan
+    found, _ = run_until_nan(fragile(), POSITIVE, y, shuffle=False)
+    assert (found.what, found.samples) == ("loss", [21])
+    assert "in the loss" in str(found)
+
+    class Root(nn.Module):
+        """The square root has an infinite slope at 0, where its value is 0."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Linear(1, 1, bias=False)
+            self.shift = nn.Linear(1, 1)
+
+        def forward(self, x: nv.Tensor) -> nv.Tensor:
+            return self.shift(self.scale(x).sqrt())
+
+    model = Root()
+    model.scale.weight.fill_(1.0)
+    x = POSITIVE.copy()
+    x[3] = 0
+    found, trainer = run_until_nan(model, x, np.ones(30), shuffle=False)
+    assert (found.what, found.layer, found.samples) == ("gradient", "scale.weight", [3])
+    assert "in the gradient of 'scale.weight'" in str(found)
+    assert trainer.step == 0
+
+
+@pytest.mark.parametrize("bad", [2, 7, 12])
+def test_the_batch_is_found_among_those_of_an_update(bad: int) -> None:
+    x = POSITIVE.copy()
+    x[bad] = -1
+    model = fragile()
+    guard = TerminateOnNaN()
+    trainer = nv.Trainer(model, "mse", optim.SGD(model.parameters(), 1e-4), accumulation_steps=3)
+    with pytest.warns(RuntimeWarning, match="first arose"):
+        trainer.fit(x, np.zeros(30), batch_size=5, shuffle=False, callbacks=guard)
+    assert guard.found is not None
+    assert (guard.found.samples, guard.found.batch) == ([bad], bad // 5)
+
+
+def test_sums_that_overflow_and_gradients_that_nearly_do() -> None:
+    """Each batch has a finite gradient, both together have not; one alone is no alarm."""
+
+    class Steep(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(nv.zeros(1))
+
+        def forward(self, x: nv.Tensor) -> nv.Tensor:
+            return x * self.weight
+
+    def loss(output: nv.Tensor, y: nv.Tensor) -> nv.Tensor:
+        return output.sum()
+
+    x = np.full((2, 1), 3e38, np.float32)
+    for batches, alarm in ((1, False), (2, True)):
+        model = Steep()
+        optimizer = optim.SGD(model.parameters(), lr=1e-38)
+        trainer = nv.Trainer(model, loss, optimizer, accumulation_steps=batches)
+        # The weights of the batches would halve their gradients.
+        trainer._objective.reduction = "sum"
+        guard = TerminateOnNaN()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            trainer.fit(x[:batches], x[:batches], batch_size=1, callbacks=guard)
+        assert (guard.found is not None) == alarm
+    assert guard.found is not None
+    assert (guard.found.what, guard.found.layer) == ("gradient", "all layers")
+
+
+def test_a_healthy_training_is_not_changed() -> None:
+    results = []
+    for guards in ([], [TerminateOnNaN()]):
+        model = fragile()
+        trainer = nv.Trainer(model, "mse", optim.SGD(model.parameters(), 1e-3))
+        nv.manual_seed(1)
+        trainer.fit(POSITIVE, np.ones(30), epochs=3, batch_size=5, callbacks=guards)
+        results.append(trainer.history.history["loss"])
+    assert results[0] == results[1]
+    assert np.isfinite(results[0]).all()
+
+
+# ---- ModelCheckpoint -----------------------------------------------------------------------------
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_last_and_the_best_are_kept(tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "run"
+    script = Script("val_loss", [3.0, 1.0, 2.0, 2.5, 2.0])
+    trainer = make()
+    kept: list[np.ndarray] = []
+    watch = LambdaCallback(on_epoch_end=lambda e, logs: kept.append(trainer.predict(X)))
+    trainer.fit(X, Y, epochs=5, callbacks=[ModelCheckpoint(folder, keep_last=2), watch, script])
+    assert files(folder) == ["best.safetensors"] + [f"step-{2 * e:09d}.safetensors" for e in (4, 5)]
+    other = make()
+    assert other.load_checkpoint(folder / "best.safetensors") == folder / "best.safetensors"
+    np.testing.assert_array_equal(other.predict(X), kept[1])
+    assert other.load_checkpoint(folder) == folder / "step-000000010.safetensors"
+    np.testing.assert_array_equal(other.predict(X), kept[4])
+    assert other.history.history == trainer.history.history
+    assert other.step == 10
+
+
+def test_after_so_many_updates(tmp_path: Path) -> None:
+    trainer = make()
+    trainer.fit(
+        X, Y, epochs=2, batch_size=10, callbacks=ModelCheckpoint(tmp_path, save_freq=3, keep_last=9)
+    )
+    assert files(tmp_path) == [
+        "best.safetensors",  # by loss, there being no validation
+        "step-000000003.safetensors",
+        "step-000000006.safetensors",
+    ]
+
+
+def test_named_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    script = Script("val_loss", [3.0, 1.25, 2.0])
+    name = tmp_path / "model-{epoch:02d}-{val_loss:.2f}-{step}.safetensors"
+    make().fit(X, Y, epochs=3, callbacks=[script, ModelCheckpoint(name, verbose=1)])
+    assert files(tmp_path) == [
+        "model-01-3.00-2.safetensors",
+        "model-02-1.25-4.safetensors",
+        "model-03-2.00-6.safetensors",
+    ]
+    assert (
+        capsys.readouterr().out.splitlines()[0] == f"Step 2: wrote {tmp_path}/" + files(tmp_path)[0]
+    )
+    best = tmp_path / "best.safetensors"
+    make().fit(X, Y, epochs=3, callbacks=[script, ModelCheckpoint(best, save_best_only=True)])
+    trainer = make()
+    trainer.load_checkpoint(best)
+    assert trainer.step == 4
+    unreached = ModelCheckpoint(
+        tmp_path / "no.safetensors", save_best_only=True, initial_value_threshold=1.0
+    )
+    make().fit(X, Y, epochs=3, callbacks=[script, unreached])
+    assert "no.safetensors" not in files(tmp_path)
+    with pytest.raises(ValueError, match="cannot be filled in"):
+        make().fit(X, Y, callbacks=ModelCheckpoint(tmp_path / "{accuracy}.safetensors"))
+
+
+@pytest.mark.parametrize("averaged", [False, True])
+def test_weights_alone(tmp_path: Path, averaged: bool) -> None:
+    path = tmp_path / "weights.safetensors"
+    trainer = make(ema_decay=0.9 if averaged else None)
+    trainer.fit(X, Y, epochs=3, callbacks=ModelCheckpoint(path, save_weights_only=True))
+    twin = make()
+    twin.model.load_state_dict(nv.load(path))
+    np.testing.assert_array_equal(twin.predict(X), trainer.predict(X))
+    with pytest.raises(nv.FormatError, match="is no checkpoint"):
+        twin.load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"save_freq": 0}, "save_freq must be"),
+        ({"save_freq": "batch"}, "save_freq must be"),
+        ({"save_freq": 2, "save_best_only": True}, "save_best_only needs"),
+        ({"save_weights_only": True}, "needs a file name ending in .safetensors"),
+        ({"keep_last": 0}, "keep_last must be positive"),
+        ({"mode": "best"}, "mode must be"),
+    ],
+)
+def test_checkpoints_that_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ModelCheckpoint("folder", **options)
+
+
+def test_a_folder_of_another_training_is_not_touched(tmp_path: Path) -> None:
+    make().fit(X, Y, epochs=2, callbacks=ModelCheckpoint(tmp_path))
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(ValueError, match="of a training that got further"):
+        make().fit(X, Y, callbacks=ModelCheckpoint(tmp_path))
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
