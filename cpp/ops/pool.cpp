@@ -4,6 +4,7 @@
 #include "ops/pool.h"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "core/launch.h"
@@ -56,14 +57,15 @@ struct WindowSizes {
   const Dims &kernel, &stride, &padding, &dilation;
 };
 
-Plan plan_of(const Tensor& x, int spatial, const PoolAxis* axes) {
+Plan plan_of(const char* op, const Tensor& x, int spatial, const PoolAxis* axes) {
   const bool batched = x.rank() == spatial + 2;
   Plan plan{{batched ? x.size(0) : 1, x.size(batched ? 1 : 0), {}, axes[spatial - 1]},
             order_with_channels_last(x.rank(), spatial),
             x.shape()};
   if (spatial == 2) plan.pool.height = axes[0];
   for (int i = 0; i < spatial; ++i) plan.output[dim_of(x, spatial, i)] = axes[i].out;
-  NV_CHECK(plan.pool.window_size() <= INT32_MAX, "pool", "a window may have up to 2^31 - 1 elements");
+  core::check_shape(op, plan.output);
+  NV_CHECK(plan.pool.window_size() <= INT32_MAX, op, "a window may have up to 2^31 - 1 elements");
   return plan;
 }
 
@@ -78,10 +80,12 @@ Plan plan_windows(const char* op, const Tensor& x, const WindowSizes& sizes, boo
                         nth(op, "padding", sizes.padding, spatial, i), nth(op, "dilation", sizes.dilation, spatial, i),
                         ceil_mode);
   }
-  return plan_of(x, spatial, axes);
+  return plan_of(op, x, spatial, axes);
 }
 
 /// Windows that divide the input into `output_size` parts; equal parts are ordinary windows.
+constexpr std::int64_t kMostOutputs = std::int64_t{1} << 30;  // its products with other sizes fit 64 bits
+
 Plan plan_adaptive(const char* op, const Tensor& x, const Dims& output_size) {
   const int spatial = static_cast<int>(output_size.size());
   check_input(op, x, spatial);
@@ -90,19 +94,17 @@ Plan plan_adaptive(const char* op, const Tensor& x, const Dims& output_size) {
     PoolAxis& axis = axes[i];
     axis.in = x.size(dim_of(x, spatial, i));
     axis.out = output_size[static_cast<std::size_t>(i)];
-    NV_CHECK(axis.out >= 1, op, "output sizes must be at least 1, got ", axis.out);
+    NV_CHECK(axis.out >= 1 && axis.out <= kMostOutputs, op, "output sizes must lie in [1, ", kMostOutputs, "], got ",
+             axis.out);
     axis.adaptive = axis.in % axis.out != 0;
     if (!axis.adaptive) {
       axis.kernel = axis.stride = axis.in / axis.out;
       continue;
     }
-    axis.kernel = 0;
-    for (std::int64_t o = 0; o < axis.out; ++o) {
-      const std::int64_t begin = o * axis.in / axis.out, end = ((o + 1) * axis.in + axis.out - 1) / axis.out;
-      axis.kernel = std::max(axis.kernel, end - begin);
-    }
+    // Window o is ceil((r + in) / out) long with r = o in mod out, which takes all multiples of the common divisor.
+    axis.kernel = (axis.out - std::gcd(axis.in, axis.out) + axis.in + axis.out - 1) / axis.out;
   }
-  return plan_of(x, spatial, axes);
+  return plan_of(op, x, spatial, axes);
 }
 
 // ---- maximum --------------------------------------------------------------------------------------------------------
