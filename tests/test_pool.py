@@ -157,6 +157,27 @@ def test_random_windows_against_torch(shape: tuple[int, ...], ceil_mode: bool) -
     assert tried > 60
 
 
+@pytest.mark.parametrize("pool", [F.max_pool2d, F.avg_pool2d])
+@pytest.mark.parametrize("size", [(3, 2), (2, 3), (5, 2)])
+def test_gradient_of_padded_windows_side_by_side(
+    rng: np.random.Generator, pool: Any, size: tuple[int, int]
+) -> None:
+    """The first row of windows begins in the padding; fewer rows than the window has are left."""
+    padding = (size[0] // 2, 0)
+    x = images(rng, 2, 3, 9, 8)
+    t = nv.tensor(x, requires_grad=True)
+    y = pool(t, size, size, padding)
+    y.backward(nv.tensor(dy := images(rng, *y.shape)))
+    for step in [(0, 0, 0, 0), (1, 2, 8, 7), (1, 0, 4, 3)]:
+        up, down = x.copy(), x.copy()
+        up[step] += 1e-3
+        down[step] -= 1e-3
+        slope = np.vdot(dy, pool(nv.tensor(up), size, size, padding).numpy() / 2e-3) - np.vdot(
+            dy, pool(nv.tensor(down), size, size, padding).numpy() / 2e-3
+        )
+        assert t.grad.numpy()[step] == pytest.approx(float(slope), abs=5e-3)
+
+
 # ---- errors --------------------------------------------------------------------------------------
 
 
