@@ -195,6 +195,8 @@ def test_gradient_of_padded_windows_side_by_side(
         (lambda x: F.avg_pool2d(x, 2, divisor_override=0), r"divisor_override must not be 0"),
         (lambda x: F.avg_pool2d(x, 2, padding=-1), r"padding must be from 0"),
         (lambda x: F.adaptive_avg_pool2d(x, 0), r"output sizes must be at least 1"),
+        (lambda x: F.adaptive_avg_pool2d(x, (1 << 40, 1)), r"output sizes .*below 2\^31"),
+        (lambda x: F.adaptive_max_pool2d(x[:0], (1, 1 << 62)), r"output sizes .*below 2\^31"),
         (lambda x: F.adaptive_avg_pool2d(x, (1, 2, 3)), r"output_size must be an int or None"),
         (lambda x: F.max_pool2d(nv.zeros(2, 3, 0, 4), 1), r"only the batch may be empty"),
         (lambda x: _core.max_pool(x, (2, 2), (1, 2, 3)), r"stride must be one number or 2"),

@@ -4,6 +4,7 @@
 #include "ops/pool.h"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "core/launch.h"
@@ -17,6 +18,8 @@ using kernels::PlacesOut;
 using kernels::Pool;
 using kernels::PoolAxis;
 using kernels::PoolDivisor;
+
+constexpr std::int64_t kLargest = (std::int64_t{1} << 31) - 1;  // window, stride, dilation or output
 
 /// A pooling problem: the geometry, and how its input and output lie.
 struct Plan {
@@ -90,17 +93,15 @@ Plan plan_adaptive(const char* op, const Tensor& x, const Dims& output_size) {
     PoolAxis& axis = axes[i];
     axis.in = x.size(dim_of(x, spatial, i));
     axis.out = output_size[static_cast<std::size_t>(i)];
-    NV_CHECK(axis.out >= 1, op, "output sizes must be at least 1, got ", axis.out);
+    NV_CHECK(axis.out >= 1 && axis.out <= kLargest, op, "output sizes must be at least 1 and below 2^31, got ",
+             axis.out);
     axis.adaptive = axis.in % axis.out != 0;
     if (!axis.adaptive) {
       axis.kernel = axis.stride = axis.in / axis.out;
       continue;
     }
-    axis.kernel = 0;
-    for (std::int64_t o = 0; o < axis.out; ++o) {
-      const std::int64_t begin = o * axis.in / axis.out, end = ((o + 1) * axis.in + axis.out - 1) / axis.out;
-      axis.kernel = std::max(axis.kernel, end - begin);
-    }
+    // Window o has ceil((o in mod out + in) / out) inputs, and o in mod out takes all multiples of gcd(in, out).
+    axis.kernel = (axis.in + 2 * axis.out - std::gcd(axis.in, axis.out) - 1) / axis.out;
   }
   return plan_of(x, spatial, axes);
 }
@@ -177,7 +178,6 @@ PoolAxis pool_axis(const char* op, std::int64_t in, std::int64_t kernel, std::in
                    std::int64_t dilation, bool ceil_mode) {
   NV_CHECK(kernel >= 1 && stride >= 1 && dilation >= 1, op, "kernel_size, stride and dilation must be at least 1, got ",
            kernel, ", ", stride, " and ", dilation);
-  constexpr std::int64_t kLargest = (std::int64_t{1} << 31) - 1;
   NV_CHECK(kernel <= kLargest && stride <= kLargest && dilation <= kLargest, op,
            "kernel_size, stride and dilation must be below 2^31");
   const std::int64_t reach = (kernel - 1) * dilation + 1;
