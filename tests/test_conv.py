@@ -387,6 +387,9 @@ def test_bare_kernels_refuse() -> None:
     same = _normal(rng, 1, 4, 4, 3)
     with pytest.raises(ValueError, match=r"must not share memory"):
         kernels.conv2d_forward(same, np.ones((1, 1, 3, 3), np.float32), out=same)
+    memory = np.zeros(2 * 3 * 3 * 6, np.float32)
+    with pytest.raises(ValueError, match=r"out must not share memory with bias"):
+        kernels.conv2d_forward(x, w, memory[:6], out=memory.reshape(2, 3, 3, 6))
     with pytest.raises(ValueError, match=r"\[col2im\] columns must be"):
         kernels.col2im(y, 5)
     with pytest.raises(ValueError, match=r"\[im2col\] images must be"):

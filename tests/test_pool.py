@@ -267,6 +267,15 @@ def test_bare_kernels_refuse(rng: np.random.Generator) -> None:
         kernels.max_pool2d_forward(x, 2, out=images(rng, 2, 3, 3, 4))
     with pytest.raises(TypeError, match=r"argmax must be uint8, got int32"):
         kernels.max_pool2d_forward(x, 2, argmax=argmax.astype(np.int32))
+    memory = np.zeros(2 * 6 * 6 * 3, np.float32)
+    inside = memory.view(np.uint8)[: argmax.size].reshape(argmax.shape)
+    with pytest.raises(ValueError, match=r"argmax must not share memory with x"):
+        kernels.max_pool2d_forward(memory.reshape(x.shape), 2, argmax=inside)
+    with pytest.raises(ValueError, match=r"argmax must not share memory with out"):
+        kernels.max_pool2d_forward(x, 2, out=memory[: y.size].reshape(y.shape), argmax=inside)
+    odd = np.zeros(4 * 2 * 3 + 1, np.uint8)[1:].view(np.int32).reshape(2, 1, 1, 3)
+    with pytest.raises(ValueError, match=r"argmax must be aligned"):
+        kernels.max_pool2d_forward(images(rng, 2, 17, 17, 3), 17, argmax=odd)
     with pytest.raises(ValueError, match=r"argmax must have shape"):
         kernels.max_pool2d_backward(y, argmax[:1], (6, 6), 2)
     with pytest.raises(ValueError, match=r"dy must have shape \(2, 3, 3, 3\)"):
