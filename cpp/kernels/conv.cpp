@@ -58,22 +58,44 @@ bool winograd_pays(const Conv& v, ConvOptions options) {
          winograd_cycles(v, winograd_tile(v, options)) < direct_cycles(v);
 }
 
+/// Whether rows x columns pixels, those that some rows of outputs see, are so many more than the image has that a copy
+/// of them would be mostly zeros, and large: taps or windows that lie far apart.
+bool is_scattered(std::int64_t rows, std::int64_t columns, std::int64_t channels, std::int64_t height,
+                  std::int64_t width) {
+  constexpr double kFloats = 1024 * 1024;
+  const double pixels = static_cast<double>(rows) * static_cast<double>(columns);
+  return pixels * static_cast<double>(channels) > kFloats &&
+         pixels > 4.0 * static_cast<double>(height) * static_cast<double>(width);
+}
+
+Path direct_or_columns(const Conv& v) {
+  constexpr std::int64_t kPixels = 48;  // that are computed together at least
+  const std::int64_t rows = (smaller(v.P, ceil_div(kPixels, v.Q)) - 1) * v.stride_h + (v.R - 1) * v.dilation_h + 1;
+  const std::int64_t columns = (v.Q - 1) * v.stride_w + (v.S - 1) * v.dilation_w + 1;
+  return is_scattered(rows, columns, v.C, v.H, v.W) ? Path::im2col : Path::direct;
+}
+
 /// What an algorithm asked for can do; automatic where it cannot.
 Path choose(const Conv& v, ConvOptions options) {
   if (options.algorithm == ConvAlgorithm::im2col) return Path::im2col;
   if (is_depthwise(v)) return Path::depthwise;
-  if (options.algorithm == ConvAlgorithm::direct) return Path::direct;
+  if (options.algorithm == ConvAlgorithm::direct) return direct_or_columns(v);
   if (is_product(v)) return Path::product;
   if (is_winograd(v) && (options.algorithm == ConvAlgorithm::winograd || winograd_pays(v, options)))
     return Path::winograd;
-  return Path::direct;
+  return direct_or_columns(v);
 }
 
-/// The gradient of few channels would leave most lanes of a direct tile empty; columns of taps and channels fill them.
+/// The gradient of few channels would leave most lanes of a direct tile empty; columns of taps and channels fill them,
+/// unless those of one row of pixels are too many to keep.
 Path choose_data(const Conv& v, ConvOptions options) {
+  constexpr std::int64_t kColumns = 4 * 1024 * 1024;
   const Path path = choose(v, options);
+  if (path != Path::direct) return path;
   const bool few = options.algorithm == ConvAlgorithm::automatic && 2 * v.group_inputs() <= kLanes;
-  return path == Path::direct && few ? Path::im2col : path;
+  const std::int64_t down = (v.R - 1) * v.dilation_h / v.stride_h, across = (v.S - 1) * v.dilation_w / v.stride_w;
+  const bool scattered = is_scattered(down + 1, (v.W - 1) / v.stride_w + across + 1, v.K, v.P, v.Q);
+  return scattered || (few && v.Q * v.depth() <= kColumns) ? Path::im2col : path;
 }
 
 // ---- 1x1: x is (pixels, C), w is (C / groups, K), y is (pixels, K) ------------------------------------------------

@@ -19,6 +19,8 @@ using kernels::Pool;
 using kernels::PoolAxis;
 using kernels::PoolDivisor;
 
+constexpr std::int64_t kLargest = (std::int64_t{1} << 31) - 1;  // window, stride, dilation or output
+
 /// A pooling problem: the geometry, and how its input and output lie.
 struct Plan {
   Pool pool;
@@ -84,8 +86,6 @@ Plan plan_windows(const char* op, const Tensor& x, const WindowSizes& sizes, boo
 }
 
 /// Windows that divide the input into `output_size` parts; equal parts are ordinary windows.
-constexpr std::int64_t kMostOutputs = std::int64_t{1} << 30;  // its products with other sizes fit 64 bits
-
 Plan plan_adaptive(const char* op, const Tensor& x, const Dims& output_size) {
   const int spatial = static_cast<int>(output_size.size());
   check_input(op, x, spatial);
@@ -94,15 +94,15 @@ Plan plan_adaptive(const char* op, const Tensor& x, const Dims& output_size) {
     PoolAxis& axis = axes[i];
     axis.in = x.size(dim_of(x, spatial, i));
     axis.out = output_size[static_cast<std::size_t>(i)];
-    NV_CHECK(axis.out >= 1 && axis.out <= kMostOutputs, op, "output sizes must lie in [1, ", kMostOutputs, "], got ",
+    NV_CHECK(axis.out >= 1 && axis.out <= kLargest, op, "output sizes must be at least 1 and below 2^31, got ",
              axis.out);
     axis.adaptive = axis.in % axis.out != 0;
     if (!axis.adaptive) {
       axis.kernel = axis.stride = axis.in / axis.out;
       continue;
     }
-    // Window o is ceil((r + in) / out) long with r = o in mod out, which takes all multiples of the common divisor.
-    axis.kernel = (axis.out - std::gcd(axis.in, axis.out) + axis.in + axis.out - 1) / axis.out;
+    // Window o has ceil((o in mod out + in) / out) inputs, and o in mod out takes all multiples of gcd(in, out).
+    axis.kernel = (axis.in + 2 * axis.out - std::gcd(axis.in, axis.out) - 1) / axis.out;
   }
   return plan_of(op, x, spatial, axes);
 }
@@ -179,7 +179,6 @@ PoolAxis pool_axis(const char* op, std::int64_t in, std::int64_t kernel, std::in
                    std::int64_t dilation, bool ceil_mode) {
   NV_CHECK(kernel >= 1 && stride >= 1 && dilation >= 1, op, "kernel_size, stride and dilation must be at least 1, got ",
            kernel, ", ", stride, " and ", dilation);
-  constexpr std::int64_t kLargest = (std::int64_t{1} << 31) - 1;
   NV_CHECK(kernel <= kLargest && stride <= kLargest && dilation <= kLargest, op,
            "kernel_size, stride and dilation must be below 2^31");
   const std::int64_t reach = (kernel - 1) * dilation + 1;
