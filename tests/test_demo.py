@@ -193,3 +193,8 @@ def test_example_resume(tmp_path):
     text = run_python(EXAMPLES / "resume.py", folder=tmp_path)
     assert "-- killed; the newest checkpoint is step-" in text
     assert text.endswith("the same bits: True\n")
+
+
+def test_example_vanishing_gradients(tmp_path):
+    text = run_python(EXAMPLES / "vanishing_gradients.py", folder=tmp_path)
+    assert re.search(r"clipped by norm, 5: .* -> +0\.\d+ ", text)
