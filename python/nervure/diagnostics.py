@@ -259,8 +259,10 @@ class _Trace:
         """The states after one more step."""
         module = self.module
         if isinstance(module, LSTM):
-            zones = (module._zone(p, x) for p in module.zoneout)
-            return _core.lstm(x, *states, weights, None, None, *zones)[1:]
+            h, c = states
+            zone_h, zone_c = (module._zone(p, x) for p in module.zoneout)
+            return _core.lstm(x, h, c, weights, None, None, zone_h, zone_c)[1:]
+        (h,) = states
         if isinstance(module, GRU):
-            return _core.gru(x, *states, weights, None, module.reset_after)[1:]
-        return _core.rnn(x, *states, weights, None, module.nonlinearity)[1:]
+            return _core.gru(x, h, weights, None, module.reset_after)[1:]
+        return _core.rnn(x, h, weights, None, module.nonlinearity)[1:]
