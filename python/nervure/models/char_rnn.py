@@ -81,7 +81,9 @@ class CharRNN(nn.Module):
             )
         self.vocab_size = vocab_size
         self.cell = cell
-        self.embedding = None if embedding_dim is None else nn.Embedding(vocab_size, embedding_dim)
+        self.embedding = (
+            None if embedding_dim is None else nn.Embedding(vocab_size, embedding_dim, sparse=False)
+        )
         self.rnn = _CELLS[cell](
             embedding_dim or vocab_size,
             hidden_size,
