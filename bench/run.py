@@ -28,6 +28,7 @@ from . import (  # noqa: F401  (the rows register themselves)
     pool,
     registry,
     rnn,
+    transformers,
 )
 from .machine import describe
 from .registry import OURS, Peers, Row

@@ -28,6 +28,18 @@ def _assert_close(ours: Any, theirs: Any, what: str = "") -> None:
 # ---- the operation -------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("values", [1, 2, 17])
+def test_queries_of_one_number_in_any_memory_order(values: int) -> None:
+    rng = np.random.default_rng(4)
+    q, k, v = _normal(rng, 2, 3, 1, 70), _normal(rng, 2, 3, 5, 1), _normal(rng, 2, 3, 5, values)
+    last = nv.tensor(q).transpose(2, 3)  # (2, 3, 70, 1); its rows may lie anywhere
+    assert last.shape == (2, 3, 70, 1)
+    y = F.scaled_dot_product_attention(last, nv.tensor(k), nv.tensor(v))
+    weights = np.exp(np.swapaxes(q, 2, 3).astype(np.float64) * np.swapaxes(k, 2, 3))
+    expected = weights / weights.sum(-1, keepdims=True) @ v
+    np.testing.assert_allclose(y.numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("queries", [1, 17, 70])
 def test_dropout_of_weights(isa: str, queries: int, causal: bool) -> None:

@@ -268,9 +268,8 @@ def accumulated() -> Made:
 
 
 def many_metrics() -> Made:
-    found: list[Any] = ["accuracy", "f1", "confusion_matrix", metrics.TopK(1)]
-    found += [name for name in ("roc_auc", "log_loss", "pr_auc") if hasattr(metrics, name)]
-    found.append(spread)
+    found = ["accuracy", "f1", "confusion_matrix", "log_loss", "perplexity", metrics.TopK(1)]
+    found += [metrics.ROCAUC(), "pr_auc", "average_precision", spread]
     return simple(metrics=found), _fit(shuffle=False)
 
 
@@ -279,7 +278,7 @@ def spread(y_true: np.ndarray, y_pred: np.ndarray) -> float:
 
 
 def regression() -> Made:
-    names = ["mse", "mae", "r2"] if hasattr(metrics, "R2") else []
+    names = ["mse", "mae", "r2", "rmse"]
     model = net(1)
     trainer = nv.Trainer(model, "huber", optim.Adagrad(model.parameters(), 0.05), metrics=names)
     return trainer, _fit(y=X[:, 1], validation_split=0.3)

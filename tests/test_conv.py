@@ -387,10 +387,46 @@ def test_bare_kernels_refuse() -> None:
     same = _normal(rng, 1, 4, 4, 3)
     with pytest.raises(ValueError, match=r"must not share memory"):
         kernels.conv2d_forward(same, np.ones((1, 1, 3, 3), np.float32), out=same)
+    memory = np.zeros(2 * 3 * 3 * 6, np.float32)
+    with pytest.raises(ValueError, match=r"out must not share memory with bias"):
+        kernels.conv2d_forward(x, w, memory[:6], out=memory.reshape(2, 3, 3, 6))
     with pytest.raises(ValueError, match=r"\[col2im\] columns must be"):
         kernels.col2im(y, 5)
     with pytest.raises(ValueError, match=r"\[im2col\] images must be"):
         kernels.im2col(x[0], 3)
+
+
+# ---- working memory ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "direct"])
+@pytest.mark.parametrize(
+    "window", [{"dilation": 400, "padding": 400}, {"stride": 800, "padding": 400}]
+)
+def test_taps_far_apart_need_little_memory(algorithm: str, window: dict[str, int]) -> None:
+    """A copy of all pixels between them would take some 40 MB."""
+    rng = np.random.default_rng(8)
+    x, w = _normal(rng, 1, 16, 5, 5), _normal(rng, 16, 16, 3, 3)
+    nv.set_conv_algorithm(algorithm)
+    t, u = nv.tensor(x, requires_grad=True), nv.tensor(w, requires_grad=True)
+    nv.trim_memory()
+    y = F.conv2d(t, u, **window)
+    y.backward(nv.tensor(dy := _normal(rng, *y.shape)))
+    stats = nv.memory_stats()
+    assert stats["live_bytes"] + stats["cached_bytes"] < 16 << 20
+    expected = reference.conv2d(*_wide(x, w), None, **window)
+    dx, dw, _ = reference.conv2d_backward(_wide(dy)[0], *_wide(x, w), **window)
+    for ours, theirs in ((y, expected), (t.grad, dx), (u.grad, dw)):
+        assert not difference(ours.numpy(), theirs, 200 * EPS)
+
+
+def test_long_kernels_of_one_channel_need_little_memory() -> None:
+    x = nv.zeros(1, 1, 100_000).requires_grad_()
+    nv.trim_memory()
+    before = nv.memory_stats()["live_bytes"]
+    F.conv1d(x, nv.zeros(8, 1, 256)).sum().backward()
+    stats = nv.memory_stats()
+    assert stats["live_bytes"] + stats["cached_bytes"] - before < 32 << 20
 
 
 # ---- training ------------------------------------------------------------------------------------

@@ -381,6 +381,14 @@ def test_what_is_refused(call: Any, message: str) -> None:
         call()
 
 
+def test_no_channels() -> None:
+    x = nv.zeros(4, 0, 2, 2)
+    for training in (False, True):
+        y = F.batch_norm(x, nv.zeros(0), nv.zeros(0), training=training)
+        assert y.shape == (4, 0, 2, 2)
+    assert F.instance_norm(x, nv.zeros(0), nv.zeros(0), use_input_stats=False).shape == x.shape
+
+
 # ---- bare kernels --------------------------------------------------------------------------------
 
 

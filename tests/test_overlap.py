@@ -74,10 +74,33 @@ IN_PLACE: dict[str, Call] = {
     "softmax_backward dy": lambda x, other, out: kernels.softmax_backward(x, other, out),
     "softmax_backward y": lambda x, other, out: kernels.softmax_backward(other, x, out),
     "log_softmax_backward": lambda x, other, out: kernels.log_softmax_backward(x, other, out),
+    "batch_norm_forward": lambda x, other, out: kernels.batch_norm_forward(x, out=out),
+    "batch_norm_backward dy": lambda x, other, out: kernels.batch_norm_backward(
+        x, other, other[:4].copy(), out=out
+    ),
+    "batch_norm_backward x": lambda x, other, out: kernels.batch_norm_backward(
+        other, x, other[:4].copy(), out=out
+    ),
+    "layer_norm_forward": lambda x, other, out: kernels.layer_norm_forward(x, out=out),
+    "layer_norm_backward dy": lambda x, other, out: kernels.layer_norm_backward(
+        x, other, other[:, :3].copy(), out=out
+    ),
+    "layer_norm_backward x": lambda x, other, out: kernels.layer_norm_backward(
+        other, x, other[:, :3].copy(), out=out
+    ),
 }
 APART: dict[str, Call] = {
     "gemm a": lambda x, other, out: kernels.gemm(x, other, out),
     "gemm b": lambda x, other, out: kernels.gemm(other, x, out),
+    "batch_norm_forward weight": lambda x, other, out: kernels.batch_norm_forward(
+        other, x[0], out=out
+    ),
+    "layer_norm_forward bias": lambda x, other, out: kernels.layer_norm_forward(
+        other, None, x[0], out=out
+    ),
+    "layer_norm_backward weight": lambda x, other, out: kernels.layer_norm_backward(
+        other, other, other[:, :3].copy(), x[0], out=out
+    ),
     "gemm bias": lambda x, other, out: kernels.gemm(other, other, out, bias=x[0]),
     "sgd_step": lambda x, other, out: kernels.sgd_step(out, x, lr=0.1),
     "sgd_step momentum": lambda x, other, out: kernels.sgd_step(out, other, x, lr=0.1),
@@ -127,6 +150,12 @@ def test_bare_kernels_refuse_misaligned_arrays(name: str) -> None:
         kernels.cross_entropy_forward(
             np.ones((3, 4), np.float32), misaligned(np.zeros(3, np.int64))
         )
+
+
+def test_bare_recurrent_kernels_refuse_misaligned_arrays() -> None:
+    x, w_ih, w_hh = np.ones((2, 5, 3), np.float32), np.ones((3, 4), np.float32), np.eye(4)
+    with pytest.raises(ValueError, match=r"\[rnn_forward\] x must be aligned"):
+        kernels.rnn_forward(misaligned(x), None, w_ih, w_hh.astype(np.float32), None, None)
 
 
 def test_gemm_sees_the_extent_of_strided_matrices() -> None:

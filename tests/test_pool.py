@@ -157,6 +157,27 @@ def test_random_windows_against_torch(shape: tuple[int, ...], ceil_mode: bool) -
     assert tried > 60
 
 
+@pytest.mark.parametrize("pool", [F.max_pool2d, F.avg_pool2d])
+@pytest.mark.parametrize("size", [(3, 2), (2, 3), (5, 2)])
+def test_gradient_of_padded_windows_side_by_side(
+    rng: np.random.Generator, pool: Any, size: tuple[int, int]
+) -> None:
+    """The first row of windows begins in the padding; fewer rows than the window has are left."""
+    padding = (size[0] // 2, 0)
+    x = images(rng, 2, 3, 9, 8)
+    t = nv.tensor(x, requires_grad=True)
+    y = pool(t, size, size, padding)
+    y.backward(nv.tensor(dy := images(rng, *y.shape)))
+    for step in [(0, 0, 0, 0), (1, 2, 8, 7), (1, 0, 4, 3)]:
+        up, down = x.copy(), x.copy()
+        up[step] += 1e-3
+        down[step] -= 1e-3
+        slope = np.vdot(dy, pool(nv.tensor(up), size, size, padding).numpy() / 2e-3) - np.vdot(
+            dy, pool(nv.tensor(down), size, size, padding).numpy() / 2e-3
+        )
+        assert t.grad.numpy()[step] == pytest.approx(float(slope), abs=5e-3)
+
+
 # ---- errors --------------------------------------------------------------------------------------
 
 
@@ -174,6 +195,8 @@ def test_random_windows_against_torch(shape: tuple[int, ...], ceil_mode: bool) -
         (lambda x: F.avg_pool2d(x, 2, divisor_override=0), r"divisor_override must not be 0"),
         (lambda x: F.avg_pool2d(x, 2, padding=-1), r"padding must be from 0"),
         (lambda x: F.adaptive_avg_pool2d(x, 0), r"output sizes must be at least 1"),
+        (lambda x: F.adaptive_avg_pool2d(x, (1 << 40, 1)), r"output sizes .*below 2\^31"),
+        (lambda x: F.adaptive_max_pool2d(x[:0], (1, 1 << 62)), r"output sizes .*below 2\^31"),
         (lambda x: F.adaptive_avg_pool2d(x, (1, 2, 3)), r"output_size must be an int or None"),
         (lambda x: F.max_pool2d(nv.zeros(2, 3, 0, 4), 1), r"only the batch may be empty"),
         (lambda x: _core.max_pool(x, (2, 2), (1, 2, 3)), r"stride must be one number or 2"),
@@ -244,6 +267,15 @@ def test_bare_kernels_refuse(rng: np.random.Generator) -> None:
         kernels.max_pool2d_forward(x, 2, out=images(rng, 2, 3, 3, 4))
     with pytest.raises(TypeError, match=r"argmax must be uint8, got int32"):
         kernels.max_pool2d_forward(x, 2, argmax=argmax.astype(np.int32))
+    memory = np.zeros(2 * 6 * 6 * 3, np.float32)
+    inside = memory.view(np.uint8)[: argmax.size].reshape(argmax.shape)
+    with pytest.raises(ValueError, match=r"argmax must not share memory with x"):
+        kernels.max_pool2d_forward(memory.reshape(x.shape), 2, argmax=inside)
+    with pytest.raises(ValueError, match=r"argmax must not share memory with out"):
+        kernels.max_pool2d_forward(x, 2, out=memory[: y.size].reshape(y.shape), argmax=inside)
+    odd = np.zeros(4 * 2 * 3 + 1, np.uint8)[1:].view(np.int32).reshape(2, 1, 1, 3)
+    with pytest.raises(ValueError, match=r"argmax must be aligned"):
+        kernels.max_pool2d_forward(images(rng, 2, 17, 17, 3), 17, argmax=odd)
     with pytest.raises(ValueError, match=r"argmax must have shape"):
         kernels.max_pool2d_backward(y, argmax[:1], (6, 6), 2)
     with pytest.raises(ValueError, match=r"dy must have shape \(2, 3, 3, 3\)"):

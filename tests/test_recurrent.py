@@ -438,6 +438,9 @@ def test_operations_refuse() -> None:
     projected = [weights[0], nv.zeros(16, 2), None, None, nv.zeros(2, 4), None]
     with pytest.raises(ValueError, match=r"\[lstm\] zoneout_c and a projection"):
         core.lstm(x, None, None, projected, None, None, None, nv.zeros(1))
+    narrow = [weights[0], nv.zeros(16, 1), None, None, nv.zeros(1, 4), None]
+    with pytest.raises(ValueError, match=r"\[lstm\] weight_hr must have the same shape for both"):
+        core.lstm(x, None, None, [*projected, *narrow])
     with pytest.raises(ValueError, match=r"\[lstm\] weight_hr must be given for both"):
         core.lstm(x, None, None, [*projected, *weights])
     with pytest.raises(ValueError, match=r"\[rnn\] nonlinearity must be"):

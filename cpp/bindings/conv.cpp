@@ -127,6 +127,7 @@ void conv2d_forward(const py::array& x, const py::array& weight, const std::opti
   if (bias) {
     check_shape(op, "bias", *bias, {conv.K});
     pb = input(op, "bias", *bias);
+    check_apart(op, "out", out, "bias", *bias);
   }
   float* py = output(op, "out", out);
   check_output(op, "out", out, conv);

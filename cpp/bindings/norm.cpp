@@ -74,6 +74,47 @@ float* gradient(const char* op, const char* what, OptionalArray& array, std::int
   return output(op, what, *array);
 }
 
+/// `written` shares no memory with `other`, which may be missing.
+void check_apart(const char* op, const char* what, const py::array& written, const char* other_what,
+                 const OptionalArray& other) {
+  if (other) bindings::check_apart(op, what, written, other_what, *other);
+}
+
+/// `written` is apart from all that a kernel reads per column.
+void check_parameters(const char* op, const char* what, const py::array& written, const OptionalArray& weight,
+                      const OptionalArray& bias) {
+  check_apart(op, what, written, "weight", weight);
+  check_apart(op, what, written, "bias", bias);
+}
+
+/// What a forward writes: y may be x itself.
+void check_forward(const char* op, const py::array& x, const OptionalArray& weight, const OptionalArray& bias,
+                   const py::array& out, const py::array& statistics) {
+  check_same_or_apart(op, "out", out, "x", x);
+  bindings::check_apart(op, "statistics", statistics, "x", x);
+  bindings::check_apart(op, "statistics", statistics, "out", out);
+  check_parameters(op, "out", out, weight, bias);
+  check_parameters(op, "statistics", statistics, weight, bias);
+}
+
+/// What a backward writes: dx may be dy or x itself, the gradients of the parameters share memory with nothing.
+void check_backward(const char* op, const py::array& dy, const py::array& x, const py::array& statistics,
+                    const OptionalArray& weight, const OptionalArray& bias, const py::array& out,
+                    const OptionalArray& dweight, const OptionalArray& dbias) {
+  check_same_or_apart(op, "out", out, "dy", dy);
+  check_same_or_apart(op, "out", out, "x", x);
+  bindings::check_apart(op, "out", out, "statistics", statistics);
+  check_parameters(op, "out", out, weight, bias);
+  for (const auto& [what, written] : {std::pair{"dweight", &dweight}, {"dbias", &dbias}}) {
+    if (!*written) continue;
+    for (const auto& [other_what, other] :
+         {std::pair{"dy", &dy}, {"x", &x}, {"statistics", &statistics}, {"out", &out}})
+      bindings::check_apart(op, what, **written, other_what, *other);
+    check_parameters(op, what, **written, weight, bias);
+  }
+  if (dweight) check_apart(op, "dweight", *dweight, "dbias", dbias);
+}
+
 /// Sizes of an array seen as rows along its last axis.
 struct Rows {
   std::int64_t rows, n;
@@ -101,7 +142,7 @@ void batch_norm_forward(const py::array& x, const OptionalArray& weight, const O
   float *y = output(op, "out", out), *s = output(op, "statistics", statistics);
   check_same_shape(op, "out", out, x);
   check_shape(op, "statistics", statistics, {4, norm.channels});
-  NV_CHECK(!overlap(statistics, x) && !overlap(statistics, out), op, "statistics must not share memory with x or out");
+  check_forward(op, x, weight, bias, out, statistics);
   const std::int64_t c = norm.channels;
   core::launch(4 * x.size(),
                [=] { kernels::channel_norm_forward(norm, eps, px, y, {s, s + c, s + 2 * c, s + 3 * c}); });
@@ -119,6 +160,7 @@ void batch_norm_backward(const py::array& dy, const py::array& x, const py::arra
   float* dx = output(op, "out", out);
   check_same_shape(op, "out", out, x);
   float *dw = gradient(op, "dweight", dweight, c), *db = gradient(op, "dbias", dbias, c);
+  check_backward(op, dy, x, statistics, weight, bias, out, dweight, dbias);
   core::launch(8 * x.size(),
                [=] { kernels::channel_norm_backward(norm, {s, s + c, s + 2 * c}, true, px, pdy, dx, dw, db); });
 }
@@ -136,6 +178,7 @@ void layer_norm_forward(const py::array& x, const OptionalArray& weight, const O
   float *y = output(op, "out", out), *s = output(op, "statistics", statistics);
   check_same_shape(op, "out", out, x);
   check_shape(op, "statistics", statistics, {norm.rows, 3});
+  check_forward(op, x, weight, bias, out, statistics);
   core::launch(8 * x.size(), [=] { kernels::row_norm_forward(norm, eps, px, y, s); });
 }
 
@@ -149,6 +192,7 @@ void layer_norm_backward(const py::array& dy, const py::array& x, const py::arra
   float* dx = output(op, "out", out);
   check_same_shape(op, "out", out, x);
   float *dw = gradient(op, "dweight", dweight, norm.n), *db = gradient(op, "dbias", dbias, norm.n);
+  check_backward(op, dy, x, statistics, weight, std::nullopt, out, dweight, dbias);
   core::launch(8 * x.size(), [=] { kernels::row_norm_backward(norm, s, px, pdy, dx, dw, db); });
 }
 

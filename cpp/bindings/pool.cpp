@@ -73,6 +73,7 @@ void* places_of(const char* op, const Pool& pool, const py::array& places) {
   const py::dtype expected = bytes ? py::dtype::of<std::uint8_t>() : py::dtype::of<std::int32_t>();
   NV_CHECK_TYPE(places.dtype().equal(expected), op, "argmax must be ", bytes ? "uint8" : "int32", ", got ",
                 py::str(places.dtype()).cast<std::string>());
+  check_aligned(op, "argmax", places);
   check_c_contiguous(op, "argmax", places);
   check_shape(op, "argmax", places, output_shape(pool));
   return const_cast<void*>(places.data());
@@ -90,6 +91,8 @@ void max_pool2d_forward(const py::array& x, const PoolWindow& window, py::array&
   if (argmax) {
     void* const p = places_of(op, pool, *argmax);
     NV_CHECK(argmax->writeable(), op, "argmax is read-only");
+    check_apart(op, "argmax", *argmax, "x", x);
+    check_apart(op, "argmax", *argmax, "out", out);
     if (pool.places_fit_bytes())
       places.bytes = static_cast<std::uint8_t*>(p);
     else

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The bare recurrent kernels on NumPy arrays: one layer, one direction. See nervure.kernels.
-#include "bindings/bindings.h"
+#include "bindings/kernel_arrays.h"
 #include "core/launch.h"
 #include "kernels/gru.h"
 #include "kernels/lstm.h"
@@ -32,6 +32,7 @@ void check_array(const char* op, const char* what, const py::array& array, const
                 py::str(array.dtype()).cast<std::string>());
   NV_CHECK(array.ndim() == static_cast<py::ssize_t>(sizes.size()) && actual == wanted, op, what, " must have shape ",
            wanted, ", got ", actual);
+  check_aligned(op, what, array);
   NV_CHECK(array.flags() & py::array::c_style, op, what, " must be C-contiguous");
   NV_CHECK(!written || array.writeable(), op, what, " is read-only");
 }

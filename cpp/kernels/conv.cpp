@@ -36,25 +36,66 @@ bool is_winograd(const Conv& v) {
          v.groups == 1 && v.pad_top >= 0 && v.pad_top <= 2 && v.pad_left >= 0 && v.pad_left <= 2;
 }
 
-/// The transforms cost additions per channel of x and y, which the saved multiplications must pay for.
+/// Cycles of a convolution per input and output channel, measured with 16 lanes: products of each point, transforms of
+/// x and y in memory, and the weights, whose transform does not pay for few tiles.
+double winograd_cycles(const Conv& v, int tile) {
+  const double tiles = static_cast<double>(v.N * ceil_div(v.P, tile) * ceil_div(v.Q, tile));
+  const double C = static_cast<double>(v.C), K = static_cast<double>(v.K);
+  return tile == 4 ? tiles * (1.5 + 19 / C + 16 / K) + 40 : tiles * (0.67 + 6 / C + 4.5 / K) + 20;
+}
+double direct_cycles(const Conv& v) { return 0.31 * static_cast<double>(v.N * v.P * v.Q); }
+
+int winograd_tile(const Conv& v, ConvOptions options) {
+  if (options.algorithm == ConvAlgorithm::winograd) return options.fast ? 4 : 2;
+  return options.fast && winograd_cycles(v, 4) < winograd_cycles(v, 2) ? 4 : 2;
+}
+
+/// Fewer channels leave lanes of the transforms empty.
 constexpr std::int64_t kWinogradChannels = 16;
+
+bool winograd_pays(const Conv& v, ConvOptions options) {
+  return v.C >= kWinogradChannels && v.K >= kWinogradChannels &&
+         winograd_cycles(v, winograd_tile(v, options)) < direct_cycles(v);
+}
+
+/// Whether rows x columns pixels, those that some rows of outputs see, are so many more than the image has that a copy
+/// of them would be mostly zeros, and large: taps or windows that lie far apart.
+bool is_scattered(std::int64_t rows, std::int64_t columns, std::int64_t channels, std::int64_t height,
+                  std::int64_t width) {
+  constexpr double kFloats = 1024 * 1024;
+  const double pixels = static_cast<double>(rows) * static_cast<double>(columns);
+  return pixels * static_cast<double>(channels) > kFloats &&
+         pixels > 4.0 * static_cast<double>(height) * static_cast<double>(width);
+}
+
+Path direct_or_columns(const Conv& v) {
+  constexpr std::int64_t kPixels = 48;  // that are computed together at least
+  const std::int64_t rows = (smaller(v.P, ceil_div(kPixels, v.Q)) - 1) * v.stride_h + (v.R - 1) * v.dilation_h + 1;
+  const std::int64_t columns = (v.Q - 1) * v.stride_w + (v.S - 1) * v.dilation_w + 1;
+  return is_scattered(rows, columns, v.C, v.H, v.W) ? Path::im2col : Path::direct;
+}
 
 /// What an algorithm asked for can do; automatic where it cannot.
 Path choose(const Conv& v, ConvOptions options) {
   if (options.algorithm == ConvAlgorithm::im2col) return Path::im2col;
   if (is_depthwise(v)) return Path::depthwise;
-  if (options.algorithm == ConvAlgorithm::direct) return Path::direct;
+  if (options.algorithm == ConvAlgorithm::direct) return direct_or_columns(v);
   if (is_product(v)) return Path::product;
-  const bool wide = v.C >= kWinogradChannels && v.K >= kWinogradChannels;
-  if (is_winograd(v) && (wide || options.algorithm == ConvAlgorithm::winograd)) return Path::winograd;
-  return Path::direct;
+  if (is_winograd(v) && (options.algorithm == ConvAlgorithm::winograd || winograd_pays(v, options)))
+    return Path::winograd;
+  return direct_or_columns(v);
 }
 
-/// The gradient of few channels would leave most lanes of a direct tile empty; columns of taps and channels fill them.
+/// The gradient of few channels would leave most lanes of a direct tile empty; columns of taps and channels fill them,
+/// unless those of one row of pixels are too many to keep.
 Path choose_data(const Conv& v, ConvOptions options) {
+  constexpr std::int64_t kColumns = 4 * 1024 * 1024;
   const Path path = choose(v, options);
+  if (path != Path::direct) return path;
   const bool few = options.algorithm == ConvAlgorithm::automatic && 2 * v.group_inputs() <= kLanes;
-  return path == Path::direct && few ? Path::im2col : path;
+  const std::int64_t down = (v.R - 1) * v.dilation_h / v.stride_h, across = (v.S - 1) * v.dilation_w / v.stride_w;
+  const bool scattered = is_scattered(down + 1, (v.W - 1) / v.stride_w + across + 1, v.K, v.P, v.Q);
+  return scattered || (few && v.Q * v.depth() <= kColumns) ? Path::im2col : path;
 }
 
 // ---- 1x1: x is (pixels, C), w is (C / groups, K), y is (pixels, K) ------------------------------------------------
@@ -93,7 +134,7 @@ void product_backward_weight(const Conv& v, const float* x, const float* dy, flo
 // ---- Winograd: finishes with the rectifier at most ----------------------------------------------------------------
 
 WinogradShape winograd_shape(const Conv& v, ConvOptions options) {
-  return {v.N, v.H, v.W, v.C, v.P, v.Q, v.K, v.pad_top, v.pad_left, options.fast ? 4 : 2};
+  return {v.N, v.H, v.W, v.C, v.P, v.Q, v.K, v.pad_top, v.pad_left, winograd_tile(v, options)};
 }
 
 void winograd_with_activation(const Conv& v, ConvOptions options, const float* x, const float* w, const float* bias,

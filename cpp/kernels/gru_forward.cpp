@@ -108,10 +108,10 @@ class Forward {
     const std::int64_t H = H_;
     for_vectors(begin, end, [&](std::int64_t u, std::int64_t count) NV_INLINE_LAMBDA {
       float* const g = cell.gates + u;
-      const vf r = gate_sigmoid(load_some(g + H, count));
+      const vf r = sigmoid(load_some(g + H, count));
       store_some(g, fma(r, load_some(g + 3 * H, count), load_some(g, count)), count);
       store_some(g + H, r, count);
-      store_some(g + 2 * H, gate_sigmoid(load_some(g + 2 * H, count)), count);
+      store_some(g + 2 * H, sigmoid(load_some(g + 2 * H, count)), count);
     });
     finish(cell, begin, end);
   }
@@ -120,9 +120,9 @@ class Forward {
     const std::int64_t H = H_;
     for_vectors(0, H, [&](std::int64_t u, std::int64_t count) NV_INLINE_LAMBDA {
       float* const g = cell.gates + u;
-      const vf r = gate_sigmoid(load_some(g + H, count));
+      const vf r = sigmoid(load_some(g + H, count));
       store_some(g + H, r, count);
-      store_some(g + 2 * H, gate_sigmoid(load_some(g + 2 * H, count)), count);
+      store_some(g + 2 * H, sigmoid(load_some(g + 2 * H, count)), count);
       store_some(g + 3 * H, r * load_some(cell.h + u, count), count);
     });
   }
@@ -132,7 +132,7 @@ class Forward {
     const std::int64_t H = H_;
     for_vectors(begin, end, [&](std::int64_t u, std::int64_t count) NV_INLINE_LAMBDA {
       float* const g = cell.gates + u;
-      const vf n = gate_tanh(load_some(g, count));
+      const vf n = tanh(load_some(g, count));
       const vf h = fma(load_some(g + 2 * H, count), load_some(cell.h + u, count) - n, n);
       store_some(g, n, count);
       store_some(cell.h_out + u, h, count);

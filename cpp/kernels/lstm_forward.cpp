@@ -136,8 +136,8 @@ class Forward {
     const std::int64_t H = H_;
     for_vectors(begin, end, [&](std::int64_t u, std::int64_t n) NV_INLINE_LAMBDA {
       float* const gates = cell.gates + u;
-      const vf i = gate_sigmoid(load_some(gates, n)), f = gate_sigmoid(load_some(gates + H, n)),
-               g = gate_tanh(load_some(gates + 2 * H, n)), o = gate_sigmoid(load_some(gates + 3 * H, n));
+      const vf i = sigmoid(load_some(gates, n)), f = sigmoid(load_some(gates + H, n)),
+               g = tanh(load_some(gates + 2 * H, n)), o = sigmoid(load_some(gates + 3 * H, n));
       store_some(gates, i, n);
       store_some(gates + H, f, n);
       store_some(gates + 2 * H, g, n);
@@ -145,7 +145,7 @@ class Forward {
       store_some(cell.c_out + u, fma(f, load_some(cell.c + u, n), i * g), n);
     });
     for_vectors(begin, end, [&](std::int64_t u, std::int64_t n) NV_INLINE_LAMBDA {
-      const vf h = load_some(cell.gates + 3 * H + u, n) * gate_tanh(load_some(cell.c_out + u, n));
+      const vf h = load_some(cell.gates + 3 * H + u, n) * tanh(load_some(cell.c_out + u, n));
       store_some(cell.y + u, h, n);
       store_some(cell.h_out + u, h, n);
     });
@@ -158,17 +158,17 @@ class Forward {
     for_vectors(begin, end, [&](std::int64_t u, std::int64_t n) NV_INLINE_LAMBDA {
       float* const gates = cell.gates + u;
       vf i = load_some(gates, n), f = load_some(gates + H, n), o = load_some(gates + 3 * H, n);
-      const vf c = load_some(cell.c + u, n), g = gate_tanh(load_some(gates + 2 * H, n));
+      const vf c = load_some(cell.c + u, n), g = tanh(load_some(gates + 2 * H, n));
       if (p) {
         i = fma(load_some(p + u, n), c, i);
         f = fma(load_some(p + H + u, n), c, f);
       }
-      i = gate_sigmoid(i);
-      f = gate_sigmoid(f);
+      i = sigmoid(i);
+      f = sigmoid(f);
       vf next = fma(f, c, i * g);
       if (p) o = fma(load_some(p + 2 * H + u, n), next, o);
-      o = gate_sigmoid(o);
-      vf h = o * gate_tanh(next);
+      o = sigmoid(o);
+      vf h = o * tanh(next);
       store_some(gates, i, n);
       store_some(gates + H, f, n);
       store_some(gates + 2 * H, g, n);

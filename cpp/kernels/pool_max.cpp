@@ -139,7 +139,7 @@ void give_back_row(const Pool& pool, const float* dy, const Place* places, std::
     const Taps w = taps_of(pool.width, o);
     float* const dx = image + h.start * row_size + w.start * channels;
     const std::int64_t at = o * channels;
-    if (pool.width.kernel == 2 && h.count() == 2 && w.count() == 2)
+    if (pool.width.kernel == 2 && w.count() == 2 && h.first == 0 && h.count() == 2)
       give_back_window(dy + at, places + at, channels, kPair, kPair, 2, row_size, dx);
     else
       give_back_window(dy + at, places + at, channels, h, w, pool.width.kernel, row_size, dx);

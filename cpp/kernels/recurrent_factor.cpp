@@ -8,9 +8,11 @@
 namespace nervure::kernels::NV_ISA {
 namespace {
 
-constexpr std::int64_t kMostDepth = 1024;        // of one pass over K
-constexpr std::int64_t kChunk = 200'000;         // multiplications
-constexpr std::int64_t kLongest = 500'000'000;   // of one chunk: below 100 ms on the slowest instruction set
+constexpr std::int64_t kMostDepth = 1024;       // of one pass over K
+constexpr std::int64_t kChunk = 200'000;        // multiplications
+constexpr std::int64_t kLongest = 500'000'000;  // of one chunk: below 100 ms on the slowest instruction set
+// Of one region, for all rows: one thread goes through the chunks of rows in turns, while their steps are near.
+constexpr std::int64_t kRegion = 8'000'000;
 constexpr std::int64_t kFewRows = 16;            // to a chunk of rows, two tiles
 constexpr std::int64_t kLargeWeights = 1 << 20;  // floats: read by every thread at every step, they fill all caches
 constexpr std::int64_t kMostChunks = 8;          // of a step
@@ -100,7 +102,7 @@ Split split_steps(const Sequence& sequence, std::int64_t work, std::int64_t pane
   split.panels = panels;
   const bool worth = step_work * sequence.steps > 2 * kChunk;
   split.rows = worth ? even_step(sequence.batch, kFewRows, 1) : larger(sequence.batch, 1);
-  split.steps = larger(kLongest / larger(work * split.rows, 1), 1);
+  split.steps = larger(smaller(kLongest / larger(work * split.rows, 1), kRegion / larger(step_work, 1)), 1);
   return split;
 }
 

@@ -7,21 +7,10 @@
 #include "core/scratch.h"
 #include "core/vmath.h"
 #include "kernels/lanes.h"
-#include "kernels/reciprocal.h"
 #include "kernels/recurrent_factor.h"
 
 namespace nervure::kernels::NV_ISA {
 namespace {
-
-/// sigmoid() and tanh() with a reciprocal for the division: there are five of them in a cell of an LSTM.
-NV_INLINE vf gate_sigmoid(vf x) { return reciprocal(exp(min(broadcast(88.0f), -x)) + 1.0f); }
-NV_INLINE vf gate_tanh(vf x) {
-  const vf a = min(broadcast(9.01f), abs(x));  // 1 - tanh(9.01) < 2^-24
-  const vf z = a * a;
-  const vf p = polynomial(z, 1.0f, 0.133803725f, 0.00349481287f, 2.05963242e-05f, 1.33368943e-08f);
-  const vf q = polynomial(z, 1.0f, 0.46713689f, 0.0258740317f, 0.000328436727f, 7.76931188e-07f);
-  return copysign(min(broadcast(1.0f), a * p * reciprocal(q)), x);
-}
 
 /// Rows [begin, end) of a step, in the order of falling length.
 struct RowRange {

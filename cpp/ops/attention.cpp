@@ -133,7 +133,9 @@ void check_operands(const Tensor& q, const Tensor& k, const Tensor& v) {
 /// On (batch, heads, T, D).
 Tensor attend(const Tensor& query, const Tensor& key, const Tensor& value, const Options& options) {
   const Tensor q = with_contiguous_rows(query), k = with_contiguous_rows(key), v = with_contiguous_rows(value);
-  const Tensor y = Tensor::empty({q.size(0), q.size(1), q.size(2), v.size(3)}, DType::float32, q.order());
+  // Rows of q that are single numbers may lie in any order; those of y may not.
+  const Order order = q.order()[3] == 3 ? q.order() : Order::row_major(4);
+  const Tensor y = Tensor::empty({q.size(0), q.size(1), q.size(2), v.size(3)}, DType::float32, order);
   Call call{{q.size(0), q.size(1), q.size(2), k.size(2), q.size(3), v.size(3), q.f32(), k.f32(), v.f32(), steps_of(q),
              steps_of(k), steps_of(v), steps_of(y), 1.0f},
             {},

@@ -94,7 +94,7 @@ Tensor normalised(const Tensor& input, const Layer& layer, const Statistics& sta
                               own = statistics.own, eps, x = layer.x.f32(), y = y.f32_out()] {
     if (own && norm.rows > 0)
       kernels::channel_norm_forward(norm, eps, x, y, statistics);
-    else if (!own)
+    else if (!own && norm.rows > 0)
       kernels::channel_norm_apply(norm, in, x, y);
   });
   if (core::needs_grad(input, layer.weight, layer.bias)) {

@@ -4,6 +4,7 @@
 #include "ops/pool.h"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "core/launch.h"
@@ -17,6 +18,8 @@ using kernels::PlacesOut;
 using kernels::Pool;
 using kernels::PoolAxis;
 using kernels::PoolDivisor;
+
+constexpr std::int64_t kLargest = (std::int64_t{1} << 31) - 1;  // window, stride, dilation or output
 
 /// A pooling problem: the geometry, and how its input and output lie.
 struct Plan {
@@ -56,14 +59,15 @@ struct WindowSizes {
   const Dims &kernel, &stride, &padding, &dilation;
 };
 
-Plan plan_of(const Tensor& x, int spatial, const PoolAxis* axes) {
+Plan plan_of(const char* op, const Tensor& x, int spatial, const PoolAxis* axes) {
   const bool batched = x.rank() == spatial + 2;
   Plan plan{{batched ? x.size(0) : 1, x.size(batched ? 1 : 0), {}, axes[spatial - 1]},
             order_with_channels_last(x.rank(), spatial),
             x.shape()};
   if (spatial == 2) plan.pool.height = axes[0];
   for (int i = 0; i < spatial; ++i) plan.output[dim_of(x, spatial, i)] = axes[i].out;
-  NV_CHECK(plan.pool.window_size() <= INT32_MAX, "pool", "a window may have up to 2^31 - 1 elements");
+  core::check_shape(op, plan.output);
+  NV_CHECK(plan.pool.window_size() <= INT32_MAX, op, "a window may have up to 2^31 - 1 elements");
   return plan;
 }
 
@@ -78,7 +82,7 @@ Plan plan_windows(const char* op, const Tensor& x, const WindowSizes& sizes, boo
                         nth(op, "padding", sizes.padding, spatial, i), nth(op, "dilation", sizes.dilation, spatial, i),
                         ceil_mode);
   }
-  return plan_of(x, spatial, axes);
+  return plan_of(op, x, spatial, axes);
 }
 
 /// Windows that divide the input into `output_size` parts; equal parts are ordinary windows.
@@ -90,19 +94,17 @@ Plan plan_adaptive(const char* op, const Tensor& x, const Dims& output_size) {
     PoolAxis& axis = axes[i];
     axis.in = x.size(dim_of(x, spatial, i));
     axis.out = output_size[static_cast<std::size_t>(i)];
-    NV_CHECK(axis.out >= 1, op, "output sizes must be at least 1, got ", axis.out);
+    NV_CHECK(axis.out >= 1 && axis.out <= kLargest, op, "output sizes must be at least 1 and below 2^31, got ",
+             axis.out);
     axis.adaptive = axis.in % axis.out != 0;
     if (!axis.adaptive) {
       axis.kernel = axis.stride = axis.in / axis.out;
       continue;
     }
-    axis.kernel = 0;
-    for (std::int64_t o = 0; o < axis.out; ++o) {
-      const std::int64_t begin = o * axis.in / axis.out, end = ((o + 1) * axis.in + axis.out - 1) / axis.out;
-      axis.kernel = std::max(axis.kernel, end - begin);
-    }
+    // Window o has ceil((o in mod out + in) / out) inputs, and o in mod out takes all multiples of gcd(in, out).
+    axis.kernel = (axis.in + 2 * axis.out - std::gcd(axis.in, axis.out) - 1) / axis.out;
   }
-  return plan_of(x, spatial, axes);
+  return plan_of(op, x, spatial, axes);
 }
 
 // ---- maximum --------------------------------------------------------------------------------------------------------
@@ -177,7 +179,6 @@ PoolAxis pool_axis(const char* op, std::int64_t in, std::int64_t kernel, std::in
                    std::int64_t dilation, bool ceil_mode) {
   NV_CHECK(kernel >= 1 && stride >= 1 && dilation >= 1, op, "kernel_size, stride and dilation must be at least 1, got ",
            kernel, ", ", stride, " and ", dilation);
-  constexpr std::int64_t kLargest = (std::int64_t{1} << 31) - 1;
   NV_CHECK(kernel <= kLargest && stride <= kLargest && dilation <= kLargest, op,
            "kernel_size, stride and dilation must be below 2^31");
   const std::int64_t reach = (kernel - 1) * dilation + 1;

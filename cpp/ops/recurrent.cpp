@@ -176,6 +176,9 @@ LayerWeights layer_weights(const char* op, const std::vector<Tensor>& weights, s
     NV_CHECK(d == 0 || projected.defined() == layer.at(0, projection < 0 ? 0 : projection).defined() || projection < 0,
              op, "weight_hr must be given for both directions or none");
     const std::int64_t output = projected ? projected.size(0) : hidden;
+    NV_CHECK(d == 0 || !projected || output == layer.at(0, projection).size(0), op,
+             "weight_hr must have the same shape for both directions, got ", layer.at(0, projection).shape(), " and ",
+             projected.shape());
     w[0] = matrix_of(op, "weight_ih", w[0], rows, input);
     w[1] = matrix_of(op, "weight_hh", w[1], rows, output);
     check_bias(op, "bias_ih", w[2], rows);

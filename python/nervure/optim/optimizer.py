@@ -90,6 +90,9 @@ class ParameterState(MutableMapping[Tensor, dict[str, Any]]):
     def __repr__(self) -> str:
         return repr(list(self.items()))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ParameterState, (list(self._entries.values()),)  # a copy's tensors are others
+
 
 class _GroupPlans:
     """The plans of one group, and what they were made for."""
