@@ -193,3 +193,38 @@ def test_example_resume(tmp_path):
     text = run_python(EXAMPLES / "resume.py", folder=tmp_path)
     assert "-- killed; the newest checkpoint is step-" in text
     assert text.endswith("the same bits: True\n")
+
+
+def test_example_vanishing_gradients(tmp_path):
+    text = run_python(EXAMPLES / "vanishing_gradients.py", folder=tmp_path)
+    assert re.search(r"clipped by norm, 5: .* -> +0\.\d+ ", text)
+
+
+def test_demo_of_a_text(tmp_path):
+    pytest.importorskip("matplotlib")
+    run = ("-m", "nervure", "demo", "--task", "charlm", "--epochs", "1")
+    text = run_python(*run, folder=tmp_path)
+    assert float(re.search(r"(\d+\.\d) % foretold", text)[1]) > 25
+    assert "\nReturn " in text
+    assert (tmp_path / "nervure-demo" / "learning_curves.png").exists()
+    state = nv.load(tmp_path / "nervure-demo" / "model.safetensors")
+    assert state["rnn.weight_hh_l0"].shape == (640, 160)
+
+
+def test_example_char_lm_resumes(tmp_path):
+    run = (EXAMPLES / "char_lm.py", "--limit", "30000", "--hidden", "32", "--write", "50")
+    whole = run_python(*run, "--epochs", "3", "--file", "whole", folder=tmp_path)
+    run_python(*run, "--epochs", "2", "--file", "parts", folder=tmp_path)
+    rest = run_python(*run, "--epochs", "3", "--file", "parts", "--resume", folder=tmp_path)
+    assert "parts: 2 epochs done" in rest
+    bits = [re.search(r"epoch 3: .*held back: (\d\.\d+) bits", text)[1] for text in (whole, rest)]
+    assert bits[0] == bits[1]
+    assert float(bits[0]) < 5.5  # of log2(90) = 6.5
+    a, b = (nv.load(tmp_path / name) for name in ("whole", "parts"))
+    for name, value in a.items():
+        np.testing.assert_array_equal(value, b[name])
+
+
+def test_example_sequence_tagging(tmp_path):
+    text = run_python(EXAMPLES / "sequence_tagging.py", "--steps", "300", folder=tmp_path)
+    assert float(re.search(r"test accuracy (\d+\.\d+) %", text)[1]) > 95

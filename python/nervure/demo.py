@@ -38,8 +38,9 @@ def run(
 
     Parameters
     ----------
-    task : {"digits", "cnn"}, default "digits"
-        What to learn: handwritten digits with a dense network, or with a convolutional one.
+    task : {"digits", "cnn", "charlm"}, default "digits"
+        What to learn: handwritten digits with a dense network, or with a convolutional one; to
+        write Python's documentation with a recurrent one.
     epochs : int, optional
         Passes over the training data; the default depends on the task.
     seed : int, default 0
@@ -50,7 +51,7 @@ def run(
     Returns
     -------
     float
-        Accuracy on the test data.
+        Accuracy on the test data; of the text, the share of characters foretold.
 
     Raises
     ------
@@ -67,6 +68,7 @@ def run(
         package
         for package, module in [("scikit-learn", "sklearn"), ("matplotlib", "matplotlib")]
         if importlib.util.find_spec(module) is None
+        and not (task == "charlm" and module == "sklearn")
     ]
     if missing:
         raise DemoError(f"needs {' and '.join(missing)}: pip install 'nervure[demo]'")
@@ -364,4 +366,17 @@ def _inference_speed(network: nn.Module, data: Split) -> str:
     )
 
 
-_TASKS: dict[str, Callable[[int | None, int, Path], float]] = {"digits": _digits, "cnn": _cnn}
+# ---- Python's documentation, a recurrent network -------------------------------------------------
+
+
+def _charlm(epochs: int | None, seed: int, output: Path) -> float:
+    from nervure import demo_charlm
+
+    return demo_charlm.run(epochs, seed, output)
+
+
+_TASKS: dict[str, Callable[[int | None, int, Path], float]] = {
+    "digits": _digits,
+    "cnn": _cnn,
+    "charlm": _charlm,
+}
