@@ -99,6 +99,7 @@ void bind_runtime(py::module_& m);      // runtime.cpp: threads, instruction set
 void bind_tensor(py::module_& m);       // tensor.cpp
 void bind_ops(py::module_& m);          // ops.cpp
 void bind_conv(py::module_& m);         // conv.cpp: convolutions, also on NumPy arrays
+void bind_embedding(py::module_& m);    // embedding.cpp
 void bind_attention(py::module_& m);    // attention.cpp
 void bind_pool(py::module_& m);         // pool.cpp: pooling, also on NumPy arrays
 void bind_norm(py::module_& m);         // norm.cpp: normalisation, also on NumPy arrays

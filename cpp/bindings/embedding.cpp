@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Embedding tables, and gradients that hold only some rows.
-#include "bindings/embedding.h"
-
 #include "bindings/bindings.h"
 #include "core/row_gradient.h"
-#include "ops/embedding.h"
 
 namespace nervure::bindings {
 namespace {

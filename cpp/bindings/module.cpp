@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "bindings/bindings.h"
-#include "bindings/embedding.h"
 #include "core/launch.h"
 
 namespace nervure::bindings {

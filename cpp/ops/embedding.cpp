@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "ops/embedding.h"
-
 #include <algorithm>
 #include <utility>
 #include <vector>
@@ -8,6 +6,7 @@
 #include "core/launch.h"
 #include "core/row_gradient.h"
 #include "kernels/index.h"
+#include "ops/ops.h"
 
 namespace nervure::ops {
 namespace {

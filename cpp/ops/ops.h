@@ -224,6 +224,12 @@ Tensor group_norm(const Tensor& x, std::int64_t num_groups, const Tensor& weight
 Tensor layer_norm(const Tensor& x, const Dims& normalized_shape, const Tensor& weight, const Tensor& bias, double eps);
 Tensor rms_norm(const Tensor& x, const Dims& normalized_shape, const Tensor& weight, std::optional<double> eps);
 
+// ---- embedding.cpp ----------------------------------------------------------------------------------------------
+/// y[...] = weight[indices[...]]: weight (V, D), indices (...) int64 in [-V, V), y (..., D). Row `padding_idx` (-1:
+/// none) gets no gradient. With `sparse` a weight that is a row-major leaf gets a row-sparse gradient (row_gradient.h),
+/// at a cost in proportion to the indices; else a dense one. Same bits either way, for any number of threads.
+Tensor embedding(const Tensor& weight, const Tensor& indices, std::int64_t padding_idx, bool sparse);
+
 // ---- attention.cpp ----------------------------------------------------------------------------------------------
 /// softmax(scale query key^T + attn_mask) value; query (..., T, D), key (..., S, D), value (..., S, Dv), result
 /// (..., T, Dv). A query that sees no key gives zeros. The last of the leading dimensions, if there are two or more, is

@@ -58,6 +58,7 @@ from .dropout import (
     dropout2d_backward,
     dropout_backward,
 )
+from .embedding import embedding, embedding_backward
 from .index import (
     gather,
     gather_backward,
@@ -299,6 +300,8 @@ __all__ = [
     "dropout_backward",
     "elu",
     "elu_backward",
+    "embedding",
+    "embedding_backward",
     "eq",
     "exp",
     "exp_backward",

@@ -13,6 +13,7 @@ from . import (
     attention,
     binary,
     conv,
+    embedding,
     index,
     loss,
     matmul,
@@ -44,6 +45,7 @@ FAMILIES = (
     norm,
     attention,
     recurrent,
+    embedding,
 )
 
 CASES: tuple[Case, ...] = tuple(case for family in FAMILIES for case in family.rows())
