@@ -20,12 +20,15 @@ from nervure.progress import ProgressBar
 from . import (  # noqa: F401  (the rows register themselves)
     attention,
     conv,
+    embedding,
     kernels,
     models,
+    networks,
     norm,
     pool,
     registry,
     rnn,
+    transformers,
 )
 from .machine import describe
 from .registry import OURS, Peers, Row

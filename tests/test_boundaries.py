@@ -27,7 +27,6 @@ KERNEL_HEADERS |= {"core/vmath.h", "cstdint", "cstddef", "cmath", "cstring"}
 INTRINSICS = {"core/vec.h", "core/vmath.h", "core/cpu.cpp", "core/launch.cpp", "core/spin_lock.h"}
 INTRINSICS |= {"kernels/gemm_tile.cpp", "kernels/gemm_tile.h"}
 INTRINSICS |= {"kernels/transpose.h", "kernels/horizontal.h", "kernels/bytes.h"}
-INTRINSICS |= {"kernels/reciprocal.h"}
 
 # What the compiled module offers besides the operations of ops.h.
 RUNTIME = {

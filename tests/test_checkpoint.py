@@ -268,9 +268,8 @@ def accumulated() -> Made:
 
 
 def many_metrics() -> Made:
-    found: list[Any] = ["accuracy", "f1", "confusion_matrix", metrics.TopK(1)]
-    found += [name for name in ("roc_auc", "log_loss", "pr_auc") if hasattr(metrics, name)]
-    found.append(spread)
+    found = ["accuracy", "f1", "confusion_matrix", "log_loss", "perplexity", metrics.TopK(1)]
+    found += [metrics.ROCAUC(), "pr_auc", "average_precision", spread]
     return simple(metrics=found), _fit(shuffle=False)
 
 
@@ -279,7 +278,7 @@ def spread(y_true: np.ndarray, y_pred: np.ndarray) -> float:
 
 
 def regression() -> Made:
-    names = ["mse", "mae", "r2"] if hasattr(metrics, "R2") else []
+    names = ["mse", "mae", "r2", "rmse"]
     model = net(1)
     trainer = nv.Trainer(model, "huber", optim.Adagrad(model.parameters(), 0.05), metrics=names)
     return trainer, _fit(y=X[:, 1], validation_split=0.3)
@@ -537,6 +536,30 @@ def test_ctrl_c_writes_a_checkpoint_that_goes_on(tmp_path: Path) -> None:
         "step-000000005.safetensors",
     ]
     assert simple().fit(X, Y, batch_size=5, epochs=3, resume_from=tmp_path).history == expected
+
+
+def test_ctrl_c_while_it_validates(tmp_path: Path) -> None:
+    expected = simple().fit(X, Y, batch_size=5, epochs=3, validation_split=0.2).history
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        press = LambdaCallback(on_test_begin=lambda logs: signal.raise_signal(signal.SIGINT))
+        trainer = simple()
+        trainer.fit(
+            X,
+            Y,
+            batch_size=5,
+            epochs=3,
+            validation_split=0.2,
+            callbacks=[press, ModelCheckpoint(tmp_path, save_freq=100)],
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert trainer.interrupted
+    assert trainer.history.epoch == [0]
+    assert np.isfinite(trainer.history.history["val_loss"]).all()
+    again = simple()
+    history = again.fit(X, Y, batch_size=5, epochs=3, validation_split=0.2, resume_from=tmp_path)
+    assert history.history == expected
 
 
 def test_csv_logs_go_on(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from nervure.data import (
 )
 
 
-@pytest.mark.parametrize("name", ["sequence", "readers"])
+@pytest.mark.parametrize("name", ["sequence", "text"])
 def test_examples_of_docstrings(name: str) -> None:
     failed, tried = doctest.testmod(importlib.import_module(f"nervure.data.{name}"))
     assert tried

@@ -52,6 +52,61 @@ def test_demo_learns_and_leaves_its_files(tmp_path):
     assert state["0.weight"].shape == (256, 64)
 
 
+def test_demo_of_a_convolutional_network(tmp_path):
+    need_the_extra()
+    text = run_python("-m", "nervure", "demo", "--task", "cnn", folder=tmp_path)
+    accuracy = re.search(r"test accuracy (\d+\.\d+) % of 360 images", text)
+    assert float(accuracy[1]) >= 98.5
+    assert re.search(r"recognising one image takes \d+ µs", text)
+    assert f"loaded again: {accuracy[1]} %" in text
+    state = nv.load(tmp_path / "nervure-demo" / "model.safetensors")
+    assert state["1.weight"].shape == (32, 1, 3, 3)
+
+
+def test_example_of_digits_with_convolutions(tmp_path):
+    pytest.importorskip("sklearn")
+    text = run_python(EXAMPLES / "digits_cnn.py", folder=tmp_path)
+    assert float(re.search(r"test accuracy (\d\.\d+)", text)[1]) >= 0.985
+    assert (tmp_path / "digits_cnn.safetensors").is_file()
+
+
+def write_mnist(folder, count):
+    """Bright squares in one of ten places."""
+    rng = np.random.default_rng(0)
+    for part in ("train", "t10k"):
+        labels = rng.integers(0, 10, count).astype(np.uint8)
+        images = rng.integers(0, 50, (count, 28, 28)).astype(np.uint8)
+        for image, label in zip(images, labels, strict=True):
+            row, column = divmod(int(label), 5)
+            image[2 + 12 * row : 12 + 12 * row, 1 + 5 * column : 6 + 5 * column] += 180
+        head = b"\0\0\x08\x03" + b"".join(n.to_bytes(4, "big") for n in images.shape)
+        (folder / f"{part}-images-idx3-ubyte").write_bytes(head + images.tobytes())
+        head = b"\0\0\x08\x01" + count.to_bytes(4, "big")
+        (folder / f"{part}-labels-idx1-ubyte").write_bytes(head + labels.tobytes())
+
+
+def test_example_of_images(tmp_path):
+    write_mnist(tmp_path, 640)
+    text = run_python(EXAMPLES / "images_cnn.py", "--data", ".", "--epochs", "3", folder=tmp_path)
+    assert "640 images to train, 640 to test; lenet, 61,706 parameters" in text
+    assert float(re.findall(r"test accuracy (\d\.\d+)", text)[-1]) > 0.95
+    assert (tmp_path / "images_lenet.safetensors").is_file()
+
+
+def test_example_of_images_says_what_is_missing(tmp_path):
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / "images_cnn.py", "--data", "nowhere"],
+        cwd=tmp_path,
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert done.returncode == 1
+    assert "found neither MNIST nor CIFAR-10 in 'nowhere'" in done.stderr
+    assert "train-images-idx3-ubyte" in done.stderr
+    assert "data_batch_1" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_demo_is_repeatable(tmp_path, capsys):
     need_the_extra()
     found = []
@@ -138,3 +193,38 @@ def test_example_resume(tmp_path):
     text = run_python(EXAMPLES / "resume.py", folder=tmp_path)
     assert "-- killed; the newest checkpoint is step-" in text
     assert text.endswith("the same bits: True\n")
+
+
+def test_example_vanishing_gradients(tmp_path):
+    text = run_python(EXAMPLES / "vanishing_gradients.py", folder=tmp_path)
+    assert re.search(r"clipped by norm, 5: .* -> +0\.\d+ ", text)
+
+
+def test_demo_of_a_text(tmp_path):
+    pytest.importorskip("matplotlib")
+    run = ("-m", "nervure", "demo", "--task", "charlm", "--epochs", "1")
+    text = run_python(*run, folder=tmp_path)
+    assert float(re.search(r"(\d+\.\d) % foretold", text)[1]) > 25
+    assert "\nReturn " in text
+    assert (tmp_path / "nervure-demo" / "learning_curves.png").exists()
+    state = nv.load(tmp_path / "nervure-demo" / "model.safetensors")
+    assert state["rnn.weight_hh_l0"].shape == (640, 160)
+
+
+def test_example_char_lm_resumes(tmp_path):
+    run = (EXAMPLES / "char_lm.py", "--limit", "30000", "--hidden", "32", "--write", "50")
+    whole = run_python(*run, "--epochs", "3", "--file", "whole", folder=tmp_path)
+    run_python(*run, "--epochs", "2", "--file", "parts", folder=tmp_path)
+    rest = run_python(*run, "--epochs", "3", "--file", "parts", "--resume", folder=tmp_path)
+    assert "parts: 2 epochs done" in rest
+    bits = [re.search(r"epoch 3: .*held back: (\d\.\d+) bits", text)[1] for text in (whole, rest)]
+    assert bits[0] == bits[1]
+    assert float(bits[0]) < 5.5  # of log2(90) = 6.5
+    a, b = (nv.load(tmp_path / name) for name in ("whole", "parts"))
+    for name, value in a.items():
+        np.testing.assert_array_equal(value, b[name])
+
+
+def test_example_sequence_tagging(tmp_path):
+    text = run_python(EXAMPLES / "sequence_tagging.py", "--steps", "300", folder=tmp_path)
+    assert float(re.search(r"test accuracy (\d+\.\d+) %", text)[1]) > 95

@@ -220,6 +220,12 @@ PRODUCTS: list[Row] = [
     ("dropout", ValueError, lambda: _core.dropout(f(2), -0.1)),
     ("dropout", ValueError, lambda: _core.dropout(f(2), float("nan"))),
     ("dropout", TypeError, lambda: _core.dropout(i(1, 2), 0.5)),
+    ("dropout2d", ValueError, lambda: _core.dropout2d(f(2, 3, 4), 1.5)),
+    ("dropout2d", ValueError, lambda: _core.dropout2d(f(2, 3), 0.5)),
+    ("dropout2d", TypeError, lambda: _core.dropout2d(i(1, 2), 0.5)),
+    ("avg_pool", ValueError, lambda: _core.avg_pool(f(1, 2, 4, 4), (2, 2), divisor_override=0)),
+    ("adaptive_avg_pool", ValueError, lambda: _core.adaptive_avg_pool(f(1, 4), (2**62,))),
+    ("lstm", ValueError, lambda: _core.lstm(f(3, 4), None, None, [f(4, 3), f(4, 1), None, None])),
 ]
 
 

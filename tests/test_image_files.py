@@ -216,11 +216,10 @@ def test_cifar_damaged(tmp_path):
         "call of a number": b"\x80\x02K\x01)R.",
     }
     path = tmp_path / "test_batch"
-    for what, content in damaged.items():
+    for content in damaged.values():
         path.write_bytes(content)
         with pytest.raises(nv.FormatError, match="test_batch"):
             data.read_cifar10(tmp_path, train=False)
-            pytest.fail(what)
 
 
 def test_cifar_any_damage_is_a_format_error_or_harmless(tmp_path):

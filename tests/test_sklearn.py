@@ -113,7 +113,10 @@ def test_regressor_learns_the_network_of_scikit_learn(settings):
 def test_weights_of_samples_are_those_of_scikit_learn():
     weight = np.random.default_rng(0).random(600)
     settings = {"random_state": 0, "max_iter": 10}
-    expected = neural_network.MLPClassifier(**settings).fit(X, Y, weight)
+    try:
+        expected = neural_network.MLPClassifier(**settings).fit(X, Y, weight)
+    except TypeError:
+        pytest.skip("this scikit-learn has no weights of samples here")
     model = ours.MLPClassifier(**settings).fit(X, Y, weight)
     np.testing.assert_allclose(model.predict_proba(X), expected.predict_proba(X), atol=2e-3)
     weight = weight[:400]

@@ -39,6 +39,10 @@ py::array array_view(const Tensor& tensor);
 /// x[key]
 Tensor subscript(const Tensor& x, const py::handle& key);
 
+using OptionalTensor = std::optional<Tensor>;
+/// What an operation expects where an argument is None.
+inline Tensor or_undefined(const OptionalTensor& tensor) { return tensor.value_or(Tensor()); }
+
 /// A memory order from a permutation of the dimensions, outermost first.
 core::Order order_of(int rank, const std::vector<int>& dims);
 

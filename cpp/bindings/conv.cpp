@@ -11,7 +11,6 @@ namespace nervure::bindings {
 namespace {
 
 using kernels::Conv;
-using OptionalTensor = std::optional<Tensor>;
 using PaddingArgument = std::variant<IntList, std::string>;
 
 ops::Padding padding_of(const PaddingArgument& padding) {
@@ -33,7 +32,7 @@ void bind_forward(py::module_& m, const char* name, const Op& op) {
       py::arg("dilation") = 1, py::arg("groups") = 1, py::arg("activation") = "");
 }
 
-void bind_tensor_ops(py::module_& m) {
+void bind_conv_tensors(py::module_& m) {
   bind_forward(m, "conv2d", &ops::conv2d);
   bind_forward(m, "conv1d", &ops::conv1d);
   m.def(
@@ -191,7 +190,7 @@ void col2im(const py::array& columns, const KernelSize& kernel_size, const Windo
   core::launch(columns.size(), [=] { kernels::col2im(conv, source, px); });
 }
 
-void bind_array_kernels(py::module_ m) {
+void bind_conv_arrays(py::module_ m) {
   py::class_<Window>(m, "Window")
       .def(py::init<std::array<std::int64_t, 2>, std::array<std::int64_t, 2>, std::array<std::int64_t, 2>,
                     std::int64_t>(),
@@ -209,9 +208,9 @@ void bind_array_kernels(py::module_ m) {
 }  // namespace
 
 void bind_conv(py::module_& m) {
-  bind_tensor_ops(m);
+  bind_conv_tensors(m);
   bind_settings(m);
-  bind_array_kernels(m.def_submodule("kernels"));
+  bind_conv_arrays(m.def_submodule("kernels"));
 }
 
 }  // namespace nervure::bindings

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "bindings/bindings.h"
+#include "bindings/embedding.h"
 #include "core/launch.h"
 
 namespace nervure::bindings {
@@ -52,6 +53,7 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   bindings::bind_ops(m);
   bindings::bind_attention(m);
   bindings::bind_update_list(m);
+  bindings::bind_embedding(m);
   bindings::bind_function(m);
   bindings::bind_kernels(m);
   bindings::bind_conv(m);

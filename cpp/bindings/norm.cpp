@@ -8,10 +8,7 @@
 namespace nervure::bindings {
 namespace {
 
-using OptionalTensor = std::optional<Tensor>;
 using OptionalArray = std::optional<py::array>;
-
-Tensor or_undefined(const OptionalTensor& tensor) { return tensor.value_or(Tensor()); }
 
 void bind_channel_ops(py::module_& m) {
   m.def(
@@ -196,7 +193,7 @@ void layer_norm_backward(const py::array& dy, const py::array& x, const py::arra
   core::launch(8 * x.size(), [=] { kernels::row_norm_backward(norm, s, px, pdy, dx, dw, db); });
 }
 
-void bind_array_kernels(py::module_ m) {
+void bind_norm_arrays(py::module_ m) {
   m.def("batch_norm_forward", &batch_norm_forward, py::arg("x"), py::arg("weight"), py::arg("bias"), py::arg("eps"),
         py::arg("relu"), py::arg("out"), py::arg("statistics"));
   m.def("batch_norm_backward", &batch_norm_backward, py::arg("dy"), py::arg("x"), py::arg("statistics"),
@@ -212,7 +209,7 @@ void bind_array_kernels(py::module_ m) {
 void bind_norm(py::module_& m) {
   bind_channel_ops(m);
   bind_row_ops(m);
-  bind_array_kernels(m.def_submodule("kernels"));
+  bind_norm_arrays(m.def_submodule("kernels"));
 }
 
 }  // namespace nervure::bindings

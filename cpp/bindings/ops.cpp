@@ -6,10 +6,7 @@ namespace nervure::bindings {
 namespace {
 
 using ops::Dims;
-using OptionalTensor = std::optional<Tensor>;
 using Tensors = std::vector<Tensor>;
-
-Tensor or_undefined(const OptionalTensor& tensor) { return tensor.value_or(Tensor()); }
 
 Tensors or_empty(const std::optional<Tensors>& tensors) { return tensors.value_or(Tensors()); }
 

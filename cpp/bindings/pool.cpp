@@ -13,7 +13,7 @@ namespace {
 using kernels::Pool;
 using kernels::PoolAxis;
 
-void bind_tensor_ops(py::module_& m) {
+void bind_pool_tensors(py::module_& m) {
   const auto windows = [&m](const char* name, const auto& op) {
     m.def(
         name,
@@ -137,7 +137,7 @@ void avg_pool2d_backward(const py::array& dy, const PoolWindow& window, bool cou
   core::launch(out.size(), [=] { kernels::average_pool_backward(pool, {count_include_pad, 0}, pdy, dx); });
 }
 
-void bind_array_kernels(py::module_ m) {
+void bind_pool_arrays(py::module_ m) {
   using Pair = std::array<std::int64_t, 2>;
   py::class_<PoolWindow>(m, "PoolWindow")
       .def(py::init<Pair, Pair, Pair, Pair, bool>(), py::arg("size"), py::arg("stride"), py::arg("padding"),
@@ -154,8 +154,8 @@ void bind_array_kernels(py::module_ m) {
 }  // namespace
 
 void bind_pool(py::module_& m) {
-  bind_tensor_ops(m);
-  bind_array_kernels(m.def_submodule("kernels"));
+  bind_pool_tensors(m);
+  bind_pool_arrays(m.def_submodule("kernels"));
 }
 
 }  // namespace nervure::bindings

@@ -8,12 +8,9 @@ void bind_recurrent_kernels(py::module_& m);  // recurrent_kernels.cpp
 
 namespace {
 
-using OptionalTensor = std::optional<Tensor>;
 using OptionalTensors = std::vector<OptionalTensor>;
 
-Tensor or_undefined(const OptionalTensor& tensor) { return tensor.value_or(Tensor()); }
-
-std::vector<Tensor> or_undefined(const OptionalTensors& tensors) {
+std::vector<Tensor> each_or_undefined(const OptionalTensors& tensors) {
   std::vector<Tensor> found;
   found.reserve(tensors.size());
   for (const OptionalTensor& tensor : tensors) found.push_back(or_undefined(tensor));
@@ -28,7 +25,7 @@ void bind_recurrent(py::module_& m) {
       "rnn",
       [](const Tensor& x, const OptionalTensor& h0, const OptionalTensors& weights, const OptionalTensor& lengths,
          const std::string& nonlinearity) {
-        return ops::rnn(x, or_undefined(h0), or_undefined(weights), or_undefined(lengths), nonlinearity);
+        return ops::rnn(x, or_undefined(h0), each_or_undefined(weights), or_undefined(lengths), nonlinearity);
       },
       py::arg("x"), py::arg("h0"), py::arg("weights"), py::arg("lengths") = py::none(),
       py::arg("nonlinearity") = "tanh");
@@ -36,7 +33,7 @@ void bind_recurrent(py::module_& m) {
       "gru",
       [](const Tensor& x, const OptionalTensor& h0, const OptionalTensors& weights, const OptionalTensor& lengths,
          bool reset_after) {
-        return ops::gru(x, or_undefined(h0), or_undefined(weights), or_undefined(lengths), reset_after);
+        return ops::gru(x, or_undefined(h0), each_or_undefined(weights), or_undefined(lengths), reset_after);
       },
       py::arg("x"), py::arg("h0"), py::arg("weights"), py::arg("lengths") = py::none(), py::arg("reset_after") = true);
   m.def(
@@ -44,7 +41,7 @@ void bind_recurrent(py::module_& m) {
       [](const Tensor& x, const OptionalTensor& h0, const OptionalTensor& c0, const OptionalTensors& weights,
          const OptionalTensor& lengths, const OptionalTensor& mask, const OptionalTensor& zoneout_h,
          const OptionalTensor& zoneout_c) {
-        return ops::lstm(x, or_undefined(h0), or_undefined(c0), or_undefined(weights), or_undefined(lengths),
+        return ops::lstm(x, or_undefined(h0), or_undefined(c0), each_or_undefined(weights), or_undefined(lengths),
                          or_undefined(mask), or_undefined(zoneout_h), or_undefined(zoneout_c));
       },
       py::arg("x"), py::arg("h0"), py::arg("c0"), py::arg("weights"), py::arg("lengths") = py::none(),

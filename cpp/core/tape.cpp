@@ -9,6 +9,7 @@
 
 #include "core/check.h"
 #include "core/launch.h"
+#include "core/row_gradient.h"
 #include "core/spin_lock.h"
 
 namespace nervure::core {
@@ -43,12 +44,21 @@ void accumulate(Tensor& slot, Tensor gradient) {
     slot = add_gradients(slot, gradient, is_sole_owner(slot) && slot.same_layout_as(gradient));
 }
 
+/// Two gradients of the same leaf; the dense ones are its own memory.
+Tensor joined(const Tensor& earlier, const Tensor& gradient) {
+  const bool is_sparse = rows_of(earlier), is_also = rows_of(gradient);
+  if (is_sparse && is_also) return add_row_gradients(earlier, gradient);
+  if (is_sparse) return add_gradients(gradient, dense_gradient(earlier), /*in_place=*/true);
+  return add_gradients(earlier, is_also ? dense_gradient(gradient) : gradient, /*in_place=*/true);
+}
+
 void accumulate_leaf(const Ref<TensorBody>& body, Tensor gradient, const char* from) {
   const Tensor leaf(body);
   NV_CHECK_AS(StateError, gradient.shape() == leaf.shape(), "backward", from, " gave a gradient of shape ",
               gradient.shape(), " for a tensor of shape ", leaf.shape());
   // The gradient of a leaf is its own memory in its own order: optimisers and clipping change it in place.
-  if (!is_sole_owner(gradient) || !gradient.same_layout_as(leaf)) gradient = copy_gradient(gradient, leaf);
+  if (!rows_of(gradient) && (!is_sole_owner(gradient) || !gradient.same_layout_as(leaf)))
+    gradient = copy_gradient(gradient, leaf);
   // The sum is computed outside the lock, with the gradient taken out: a launch may run signal handlers or see a fork.
   for (;;) {
     Ref<TensorBody> earlier;
@@ -61,7 +71,7 @@ void accumulate_leaf(const Ref<TensorBody>& body, Tensor gradient, const char* f
       std::swap(earlier, body->grad);
     }
     try {
-      gradient = add_gradients(Tensor(earlier), gradient, /*in_place=*/true);
+      gradient = joined(Tensor(earlier), gradient);
     } catch (...) {
       std::lock_guard guard(leaf_lock());
       if (!body->grad) std::swap(earlier, body->grad);
@@ -226,9 +236,23 @@ bool needs_grad(const std::vector<Tensor>& inputs) {
          std::any_of(inputs.begin(), inputs.end(), [](const Tensor& x) { return x && x.requires_grad(); });
 }
 
-Tensor Tensor::grad() const {
+Tensor gradient_as_it_is(const Tensor& leaf) {
   std::lock_guard guard(leaf_lock());
-  return Tensor(body_->grad);
+  return Tensor(leaf.body()->grad);
+}
+
+Tensor Tensor::grad() const {
+  for (;;) {
+    const Tensor found = gradient_as_it_is(*this);
+    if (!rows_of(found)) return found;
+    // The caller may change what it gets: from here on the gradient is a dense one.
+    const Tensor dense = dense_gradient(found);
+    std::lock_guard guard(leaf_lock());
+    if (body_->grad == found.body()) {
+      body_->grad = dense.body();
+      return dense;
+    }
+  }
 }
 
 void Tensor::set_grad(const Tensor& grad) const {

@@ -36,8 +36,27 @@ bool is_winograd(const Conv& v) {
          v.groups == 1 && v.pad_top >= 0 && v.pad_top <= 2 && v.pad_left >= 0 && v.pad_left <= 2;
 }
 
-/// The transforms cost additions per channel of x and y, which the saved multiplications must pay for.
+/// Cycles of a convolution per input and output channel, measured with 16 lanes: products of each point, transforms of
+/// x and y in memory, and the weights, whose transform does not pay for few tiles.
+double winograd_cycles(const Conv& v, int tile) {
+  const double tiles = static_cast<double>(v.N * ceil_div(v.P, tile) * ceil_div(v.Q, tile));
+  const double C = static_cast<double>(v.C), K = static_cast<double>(v.K);
+  return tile == 4 ? tiles * (1.5 + 19 / C + 16 / K) + 40 : tiles * (0.67 + 6 / C + 4.5 / K) + 20;
+}
+double direct_cycles(const Conv& v) { return 0.31 * static_cast<double>(v.N * v.P * v.Q); }
+
+int winograd_tile(const Conv& v, ConvOptions options) {
+  if (options.algorithm == ConvAlgorithm::winograd) return options.fast ? 4 : 2;
+  return options.fast && winograd_cycles(v, 4) < winograd_cycles(v, 2) ? 4 : 2;
+}
+
+/// Fewer channels leave lanes of the transforms empty.
 constexpr std::int64_t kWinogradChannels = 16;
+
+bool winograd_pays(const Conv& v, ConvOptions options) {
+  return v.C >= kWinogradChannels && v.K >= kWinogradChannels &&
+         winograd_cycles(v, winograd_tile(v, options)) < direct_cycles(v);
+}
 
 /// Whether rows x columns pixels, those that some rows of outputs see, are so many more than the image has that a copy
 /// of them would be mostly zeros, and large: taps or windows that lie far apart.
@@ -62,8 +81,8 @@ Path choose(const Conv& v, ConvOptions options) {
   if (is_depthwise(v)) return Path::depthwise;
   if (options.algorithm == ConvAlgorithm::direct) return direct_or_columns(v);
   if (is_product(v)) return Path::product;
-  const bool wide = v.C >= kWinogradChannels && v.K >= kWinogradChannels;
-  if (is_winograd(v) && (wide || options.algorithm == ConvAlgorithm::winograd)) return Path::winograd;
+  if (is_winograd(v) && (options.algorithm == ConvAlgorithm::winograd || winograd_pays(v, options)))
+    return Path::winograd;
   return direct_or_columns(v);
 }
 
@@ -115,7 +134,7 @@ void product_backward_weight(const Conv& v, const float* x, const float* dy, flo
 // ---- Winograd: finishes with the rectifier at most ----------------------------------------------------------------
 
 WinogradShape winograd_shape(const Conv& v, ConvOptions options) {
-  return {v.N, v.H, v.W, v.C, v.P, v.Q, v.K, v.pad_top, v.pad_left, options.fast ? 4 : 2};
+  return {v.N, v.H, v.W, v.C, v.P, v.Q, v.K, v.pad_top, v.pad_left, winograd_tile(v, options)};
 }
 
 void winograd_with_activation(const Conv& v, ConvOptions options, const float* x, const float* w, const float* bias,

@@ -64,11 +64,11 @@ void tile(const float* const* a, const TileRuns& runs, const float* b, std::int6
   const float* row_of_a[Rows];
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r) row_of_a[r] = a[r];
-  const std::int64_t step = runs.step;
+  const std::int64_t step = runs.step, span = runs.length * step;
   for (std::int64_t j = 0; j < runs.count; ++j) {
-    std::int64_t at = runs.offset[j];
+    const std::int64_t begin = runs.offset[j], end = begin + span;
 #pragma GCC unroll 2
-    for (std::int64_t p = 0; p < runs.length; ++p, at += step, b += b_stride) {
+    for (std::int64_t at = begin; at != end; at += step, b += b_stride) {
       vf row[Vectors];
       load_row<Vectors, Masked>(b, out.last, row);
 #pragma GCC unroll 8

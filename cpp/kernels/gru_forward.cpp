@@ -93,7 +93,7 @@ class Forward {
     for (std::int64_t j = rows.begin; j < rows.end; ++j) reset(cell_of(t, j));
     for (std::int64_t panel = 0; panel < panels; ++panel)  // n lies two gates before its place in W_hh
       recurrent_.multiply(2, panel, gates + 3 * H, S_, rows.size(), gates - 2 * H, S_, true, nullptr);
-    for (std::int64_t j = rows.begin; j < rows.end; ++j) update_before(cell_of(t, j));
+    for (std::int64_t j = rows.begin; j < rows.end; ++j) finish(cell_of(t, j), 0, H);
   }
 
   Cell cell_of(std::int64_t t, std::int64_t j) const {
@@ -103,37 +103,36 @@ class Forward {
             y_.data + row * y_.row_step + t * y_.time_step};
   }
 
+  // In two passes, as for LSTM: n waits for r.
   void update_after(const Cell& cell, std::int64_t begin, std::int64_t end) const {
     const std::int64_t H = H_;
     for_vectors(begin, end, [&](std::int64_t u, std::int64_t count) NV_INLINE_LAMBDA {
       float* const g = cell.gates + u;
-      const vf r = gate_sigmoid(load_some(g + H, count)), z = gate_sigmoid(load_some(g + 2 * H, count));
-      const vf n = gate_tanh(fma(r, load_some(g + 3 * H, count), load_some(g, count)));
-      const vf h = fma(z, load_some(cell.h + u, count) - n, n);
-      store_some(g, n, count);
+      const vf r = sigmoid(load_some(g + H, count));
+      store_some(g, fma(r, load_some(g + 3 * H, count), load_some(g, count)), count);
       store_some(g + H, r, count);
-      store_some(g + 2 * H, z, count);
-      store_some(cell.h_out + u, h, count);
-      store_some(cell.y + u, h, count);
+      store_some(g + 2 * H, sigmoid(load_some(g + 2 * H, count)), count);
     });
+    finish(cell, begin, end);
   }
 
   void reset(const Cell& cell) const {
     const std::int64_t H = H_;
     for_vectors(0, H, [&](std::int64_t u, std::int64_t count) NV_INLINE_LAMBDA {
       float* const g = cell.gates + u;
-      const vf r = gate_sigmoid(load_some(g + H, count));
+      const vf r = sigmoid(load_some(g + H, count));
       store_some(g + H, r, count);
-      store_some(g + 2 * H, gate_sigmoid(load_some(g + 2 * H, count)), count);
+      store_some(g + 2 * H, sigmoid(load_some(g + 2 * H, count)), count);
       store_some(g + 3 * H, r * load_some(cell.h + u, count), count);
     });
   }
 
-  void update_before(const Cell& cell) const {
+  /// n and h'.
+  void finish(const Cell& cell, std::int64_t begin, std::int64_t end) const {
     const std::int64_t H = H_;
-    for_vectors(0, H, [&](std::int64_t u, std::int64_t count) NV_INLINE_LAMBDA {
+    for_vectors(begin, end, [&](std::int64_t u, std::int64_t count) NV_INLINE_LAMBDA {
       float* const g = cell.gates + u;
-      const vf n = gate_tanh(load_some(g, count));
+      const vf n = tanh(load_some(g, count));
       const vf h = fma(load_some(g + 2 * H, count), load_some(cell.h + u, count) - n, n);
       store_some(g, n, count);
       store_some(cell.h_out + u, h, count);

@@ -30,7 +30,8 @@ struct TakeShape {
 /// y[o][i] = x[o][indices[i]], runs of `inner` elements of `item_bytes` bytes. y (outer, count, inner).
 NV_KERNEL(take_forward, const TakeShape& shape, std::int64_t item_bytes, const void* x, const std::int64_t* indices,
           void* y);
-/// dx[o][k] = sum of dy[o][i] over all i with indices[i] = k. dx (outer, size, inner), dy (outer, count, inner).
+/// dx[o][k] = sum of dy[o][i] over all i with indices[i] = k; negative indices are passed over. dx (outer, size,
+/// inner), dy (outer, count, inner).
 NV_KERNEL(take_backward, const TakeShape& shape, const float* dy, const std::int64_t* indices, float* dx);
 
 struct GatherShape {

@@ -157,7 +157,7 @@ class Backward {
         past_dc = dc * zone(layer_.zone_c, cell.zone_c, u, n);
         dc -= past_dc;
       }
-      const vf c_new = fma(f, c, i * g), squashed = gate_tanh(c_new);
+      const vf c_new = fma(f, c, i * g), squashed = tanh(c_new);
       const vf d_o = dh * squashed * (o * (1.0f - o));
       dc = fma(dh * o, 1.0f - squashed * squashed, dc);
       if (Extras && p) {

@@ -95,9 +95,9 @@ class Forward {
       const std::int64_t end = smaller(u + recurrent_.panel_width(), H_);
       for (std::int64_t j = rows.begin; j < rows.end; ++j) {
         if (extras_)
-          update<true>(t, j, u, end);
+          update_extras(cell_of(t, j), u, end);
         else
-          update<false>(t, j, u, end);
+          update(cell_of(t, j), u, end);
       }
     }
     if (layer_.w_hr) project(t, rows);
@@ -131,35 +131,54 @@ class Forward {
     return cell;
   }
 
-  template <bool Extras>
-  void update(std::int64_t t, std::int64_t j, std::int64_t begin, std::int64_t end) const {
-    const Cell cell = cell_of(t, j);
+  // In two passes: one would wait for tanh(c') at the end of a chain that is longer than what a processor looks ahead.
+  void update(const Cell& cell, std::int64_t begin, std::int64_t end) const {
     const std::int64_t H = H_;
     for_vectors(begin, end, [&](std::int64_t u, std::int64_t n) NV_INLINE_LAMBDA {
-      float* const g = cell.gates + u;
-      vf i = load_some(g, n), f = load_some(g + H, n), z = load_some(g + 2 * H, n), o = load_some(g + 3 * H, n);
-      const vf c = load_some(cell.c + u, n);
-      if (Extras && layer_.peephole) {
-        i = fma(load_some(layer_.peephole + u, n), c, i);
-        f = fma(load_some(layer_.peephole + H + u, n), c, f);
+      float* const gates = cell.gates + u;
+      const vf i = sigmoid(load_some(gates, n)), f = sigmoid(load_some(gates + H, n)),
+               g = tanh(load_some(gates + 2 * H, n)), o = sigmoid(load_some(gates + 3 * H, n));
+      store_some(gates, i, n);
+      store_some(gates + H, f, n);
+      store_some(gates + 2 * H, g, n);
+      store_some(gates + 3 * H, o, n);
+      store_some(cell.c_out + u, fma(f, load_some(cell.c + u, n), i * g), n);
+    });
+    for_vectors(begin, end, [&](std::int64_t u, std::int64_t n) NV_INLINE_LAMBDA {
+      const vf h = load_some(cell.gates + 3 * H + u, n) * tanh(load_some(cell.c_out + u, n));
+      store_some(cell.y + u, h, n);
+      store_some(cell.h_out + u, h, n);
+    });
+  }
+
+  /// The same with peepholes, mask and zoneout.
+  void update_extras(const Cell& cell, std::int64_t begin, std::int64_t end) const {
+    const std::int64_t H = H_;
+    const float* const p = layer_.peephole;
+    for_vectors(begin, end, [&](std::int64_t u, std::int64_t n) NV_INLINE_LAMBDA {
+      float* const gates = cell.gates + u;
+      vf i = load_some(gates, n), f = load_some(gates + H, n), o = load_some(gates + 3 * H, n);
+      const vf c = load_some(cell.c + u, n), g = tanh(load_some(gates + 2 * H, n));
+      if (p) {
+        i = fma(load_some(p + u, n), c, i);
+        f = fma(load_some(p + H + u, n), c, f);
       }
-      i = gate_sigmoid(i);
-      f = gate_sigmoid(f);
-      z = gate_tanh(z);
-      vf next = fma(f, c, i * z);
-      if (Extras && layer_.peephole) o = fma(load_some(layer_.peephole + 2 * H + u, n), next, o);
-      o = gate_sigmoid(o);
-      vf h = o * gate_tanh(next);
-      store_some(g, i, n);
-      store_some(g + H, f, n);
-      store_some(g + 2 * H, z, n);
-      store_some(g + 3 * H, o, n);
-      if (Extras && cell.zone_c) next = fma(zone(layer_.zone_c, cell.zone_c, u, n), c - next, next);
-      if (Extras && cell.zone_h) h = fma(zone(layer_.zone_h, cell.zone_h, u, n), load_some(cell.h + u, n) - h, h);
+      i = sigmoid(i);
+      f = sigmoid(f);
+      vf next = fma(f, c, i * g);
+      if (p) o = fma(load_some(p + 2 * H + u, n), next, o);
+      o = sigmoid(o);
+      vf h = o * tanh(next);
+      store_some(gates, i, n);
+      store_some(gates + H, f, n);
+      store_some(gates + 2 * H, g, n);
+      store_some(gates + 3 * H, o, n);
+      if (cell.zone_c) next = fma(zone(layer_.zone_c, cell.zone_c, u, n), c - next, next);
+      if (cell.zone_h) h = fma(zone(layer_.zone_h, cell.zone_h, u, n), load_some(cell.h + u, n) - h, h);
       store_some(cell.c_out + u, next, n);
       store_some(cell.y + u, h, n);
-      if (Extras && cell.h_raw_out) store_some(cell.h_raw_out + u, h, n);
-      if (Extras && cell.mask) h *= load_some(cell.mask + u, n);
+      if (cell.h_raw_out) store_some(cell.h_raw_out + u, h, n);
+      if (cell.mask) h *= load_some(cell.mask + u, n);
       store_some(cell.h_out + u, h, n);
     });
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include <cmath>
 
+#include "core/scratch.h"
 #include "kernels/bytes.h"
 #include "kernels/pool_window.h"
 
@@ -138,7 +139,7 @@ void give_back_row(const Pool& pool, const float* dy, const Place* places, std::
     const Taps w = taps_of(pool.width, o);
     float* const dx = image + h.start * row_size + w.start * channels;
     const std::int64_t at = o * channels;
-    if (pool.width.kernel == 2 && h.count() == 2 && w.count() == 2 && h.first == 0)
+    if (pool.width.kernel == 2 && w.count() == 2 && h.first == 0 && h.count() == 2)
       give_back_window(dy + at, places + at, channels, kPair, kPair, 2, row_size, dx);
     else
       give_back_window(dy + at, places + at, channels, h, w, pool.width.kernel, row_size, dx);
@@ -149,25 +150,44 @@ void give_back_row(const Pool& pool, const float* dy, const Place* places, std::
   zero_fill(image + (h.start + h.last) * row_size, (last - h.start - h.last) * row_size);
 }
 
+/// A window that holds an input: where its output begins, and which place in it the input has.
+struct Holder {
+  std::int64_t at;
+  std::int32_t place;
+};
+
+/// The windows that hold input (row, column); how many.
+std::int64_t list_holders(const Pool& pool, const Holders& rows, std::int64_t row, std::int64_t column, Holder* list) {
+  const Holders columns = holders_of(pool.width, column);
+  std::int64_t n = 0;
+  for (std::int64_t i = rows.first; i < rows.last; ++i) {
+    const std::int64_t row_tap = tap_at(pool.height, i, row);
+    if (row_tap < 0) continue;
+    for (std::int64_t j = columns.first; j < columns.last; ++j) {
+      const std::int64_t column_tap = tap_at(pool.width, j, column);
+      if (column_tap < 0) continue;
+      list[n++] = {(i * pool.width.out + j) * pool.channels,
+                   static_cast<std::int32_t>(row_tap * pool.width.kernel + column_tap)};
+    }
+  }
+  return n;
+}
+
 /// Any windows: each element of dx asks all that hold it.
 template <class Place>
 void gather_row(const Pool& pool, const float* dy, const Place* places, std::int64_t row, float* dx) {
   const std::int64_t channels = pool.channels;
   const Holders rows = holders_of(pool.height, row);
+  const std::int64_t most = larger(rows.last - rows.first, 0) * pool.width.out;
+  const core::Scratch<Holder> scratch(static_cast<std::size_t>(most + 1));
+  Holder* const list = scratch.get();
   for (std::int64_t column = 0; column < pool.width.in; ++column) {
-    const Holders columns = holders_of(pool.width, column);
+    const std::int64_t n = list_holders(pool, rows, row, column, list);
     for_vectors(0, channels, [&](std::int64_t c, std::int64_t count) NV_INLINE_LAMBDA {
       vf sum{};
-      for (std::int64_t i = rows.first; i < rows.last; ++i) {
-        const std::int64_t row_tap = tap_at(pool.height, i, row);
-        if (row_tap < 0) continue;
-        for (std::int64_t j = columns.first; j < columns.last; ++j) {
-          const std::int64_t column_tap = tap_at(pool.width, j, column);
-          if (column_tap < 0) continue;
-          const auto place = static_cast<std::int32_t>(row_tap * pool.width.kernel + column_tap);
-          const std::int64_t at = (i * pool.width.out + j) * channels + c;
-          sum += select(load_places(places + at, count) == place, load_some(dy + at, count), vf{});
-        }
+      for (std::int64_t t = 0; t < n; ++t) {
+        const vi here = load_places(places + list[t].at + c, count) == list[t].place;
+        sum += select(here, load_some(dy + list[t].at + c, count), vf{});
       }
       store_some(dx + column * channels + c, sum, count);
     });

@@ -8,12 +8,14 @@
 namespace nervure::kernels::NV_ISA {
 namespace {
 
-constexpr std::int64_t kMostDepth = 512;        // of one pass over K: a tile's rows stay in the first-level cache
+constexpr std::int64_t kMostDepth = 1024;       // of one pass over K
 constexpr std::int64_t kChunk = 200'000;        // multiplications
 constexpr std::int64_t kLongest = 500'000'000;  // of one chunk: below 100 ms on the slowest instruction set
-constexpr std::int64_t kFewRows = 16;           // to a chunk of rows, two tiles
-constexpr std::int64_t kLongStep = 2'000'000;   // beside it a region for every step costs nothing
-constexpr std::int64_t kMostChunks = 8;         // of a step
+// Of one region, for all rows: one thread goes through the chunks of rows in turns, while their steps are near.
+constexpr std::int64_t kRegion = 8'000'000;
+constexpr std::int64_t kFewRows = 16;            // to a chunk of rows, two tiles
+constexpr std::int64_t kLargeWeights = 1 << 20;  // floats: read by every thread at every step, they fill all caches
+constexpr std::int64_t kMostChunks = 8;          // of a step
 
 std::int64_t even_step(std::int64_t n, std::int64_t most, std::int64_t unit) {
   return ceil_div(ceil_div(n, larger(ceil_div(n, most), 1)), unit) * unit;
@@ -90,7 +92,7 @@ void Factor::multiply_all(const float* a, std::int64_t lda, std::int64_t rows, f
 Split split_steps(const Sequence& sequence, std::int64_t work, std::int64_t panels, bool by_units) {
   Split split{};
   const std::int64_t step_work = work * sequence.batch;
-  split.units = by_units && step_work >= (sequence.batch < kFewRows ? kChunk / 2 : kLongStep);
+  split.units = by_units && step_work >= kChunk / 2 && (sequence.batch < kFewRows || work > kLargeWeights);
   if (split.units) {
     split.rows = sequence.batch;
     split.panels = ceil_div(panels, smaller(panels, smaller(larger(step_work / kChunk, 2), kMostChunks)));
@@ -98,11 +100,9 @@ Split split_steps(const Sequence& sequence, std::int64_t work, std::int64_t pane
     return split;
   }
   split.panels = panels;
-  // Weights that do not stay in the second-level cache are worth more rows each time they are read.
-  const std::int64_t rows = work > 256 * 1024 ? 2 * kFewRows : kFewRows;
   const bool worth = step_work * sequence.steps > 2 * kChunk;
-  split.rows = worth ? even_step(sequence.batch, rows, 1) : larger(sequence.batch, 1);
-  split.steps = larger(kLongest / larger(work * split.rows, 1), 1);
+  split.rows = worth ? even_step(sequence.batch, kFewRows, 1) : larger(sequence.batch, 1);
+  split.steps = larger(smaller(kLongest / larger(work * split.rows, 1), kRegion / larger(step_work, 1)), 1);
   return split;
 }
 

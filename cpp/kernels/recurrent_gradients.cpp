@@ -4,19 +4,77 @@
 #include "core/parallel.h"
 #include "core/scratch.h"
 #include "kernels/gemm.h"
+#include "kernels/gemm_block.h"
+#include "kernels/gemm_pack.h"
 #include "kernels/lanes.h"
+#include "kernels/recurrent_factor.h"
 
 namespace nervure::kernels::NV_ISA {
 
+namespace {
+
+// Wider matrices are left to the general product.
+constexpr std::int64_t kNarrow = 256;
+constexpr std::int64_t kDepth = 128;  // rows of the gradients that are packed at a time
+constexpr std::int64_t kPanels = 6;   // to a chunk: what is packed stays in the second-level cache
+constexpr int kPanelVectors = kTileVectors - 1;
+constexpr std::int64_t kPanel = kPanelVectors * kLanes;
+
+/// Some rows' share of one panel of dw.
+void add_rows(const float* a, std::int64_t width, std::int64_t rows, const float* packed, std::int64_t columns,
+              bool accumulate, float* dw, std::int64_t dw_stride) {
+  const int vectors = static_cast<int>(ceil_div(columns, kLanes));
+  const std::int64_t behind = columns - (vectors - 1) * kLanes;
+  const RowTiles tiles = cut_rows(width, max_tile_rows(vectors));
+  std::int64_t i = 0;
+  for (std::int64_t t = 0; t < tiles.count; ++t) {
+    const int height = tiles.height + (t < tiles.taller);
+    tile_function(TileA::columns, height, vectors, behind < kLanes)(
+        a + i, width, packed, kPanel, rows,
+        {dw + i * dw_stride, dw_stride, behind, nullptr, nullptr, accumulate, false});
+    i += height;
+  }
+}
+
+/// Columns [first, last) of dw, block of rows by block of rows: each row of d is read once, in its own order.
+void weight_columns(const float* a, std::int64_t width, const GateGradients& d, std::int64_t first, std::int64_t last,
+                    float* packed, float* dw, std::int64_t dw_stride) {
+  std::int64_t row = 0;
+  do {  // once even without rows: dw is 0 then
+    const std::int64_t rows = smaller(kDepth, d.rows - row);
+    pack_b(d.data + row * d.stride + first, d.stride, false, rows, last - first, kPanelVectors, packed, rows);
+    for (std::int64_t column = first; column < last; column += kPanel)
+      add_rows(a + row * width, width, rows, packed + (column - first) * rows, smaller(kPanel, last - column), row > 0,
+               dw + column, dw_stride);
+    row += kDepth;
+  } while (row < d.rows);
+}
+
+}  // namespace
+
 void weight_gradient(const float* a, std::int64_t width, const GateGradients& d, float* dw, std::int64_t dw_stride) {
-  gemm({width, d.columns, d.rows, a, width, true, d.data, d.stride, false, dw, dw_stride});
+  if (width == 0 || d.columns == 0) return;
+  if (width > kNarrow) return gemm({width, d.columns, d.rows, a, width, true, d.data, d.stride, false, dw, dw_stride});
+  const std::int64_t panels = ceil_div(d.columns, kPanel),
+                     least = larger(200'000 / larger(d.rows * width * kPanel, 1), 1);
+  const std::int64_t grain = larger(smaller(kPanels, ceil_div(panels, 2)), least);
+  core::parallel_for(panels, grain, [&](std::int64_t begin, std::int64_t end) {
+    const core::Scratch<float> packed(static_cast<std::size_t>(kDepth * (end - begin) * kPanel));
+    weight_columns(a, width, d, begin * kPanel, smaller(end * kPanel, d.columns), packed.get(), dw, dw_stride);
+  });
 }
 
 void input_gradient(const GateGradients& d, const float* w, std::int64_t w_stride, std::int64_t width, bool add,
                     float* dx) {
-  Gemm product{d.rows, width, d.columns, d.data, d.stride, false, w, w_stride, true, dx, width};
-  product.accumulate = add;
-  gemm(product);
+  if (width > kNarrow) {
+    Gemm product{d.rows, width, d.columns, d.data, d.stride, false, w, w_stride, true, dx, width};
+    product.accumulate = add;
+    return gemm(product);
+  }
+  Factor factor(w, w_stride, true, d.columns, 1, width, d.rows);
+  const core::Scratch<float> packed(static_cast<std::size_t>(factor.packed_floats()));
+  factor.pack(packed.get());
+  factor.multiply_all(d.data, d.stride, d.rows, dx, width, add, nullptr);
 }
 
 namespace {

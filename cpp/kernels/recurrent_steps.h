@@ -7,21 +7,10 @@
 #include "core/scratch.h"
 #include "core/vmath.h"
 #include "kernels/lanes.h"
-#include "kernels/reciprocal.h"
 #include "kernels/recurrent_factor.h"
 
 namespace nervure::kernels::NV_ISA {
 namespace {
-
-/// sigmoid() and tanh() with a reciprocal for the division: there are five of them in a cell of an LSTM.
-NV_INLINE vf gate_sigmoid(vf x) { return reciprocal(exp(min(broadcast(88.0f), -x)) + 1.0f); }
-NV_INLINE vf gate_tanh(vf x) {
-  const vf a = min(broadcast(9.01f), abs(x));  // 1 - tanh(9.01) < 2^-24
-  const vf z = a * a;
-  const vf p = polynomial(z, 1.0f, 0.133803725f, 0.00349481287f, 2.05963242e-05f, 1.33368943e-08f);
-  const vf q = polynomial(z, 1.0f, 0.46713689f, 0.0258740317f, 0.000328436727f, 7.76931188e-07f);
-  return copysign(min(broadcast(1.0f), a * p * reciprocal(q)), x);
-}
 
 /// Rows [begin, end) of a step, in the order of falling length.
 struct RowRange {
@@ -89,10 +78,11 @@ class InputProjection {
     if (packs_) factor_.pack(packed_.get());
   }
 
-  /// Steps that fit the cache, for so many rows to a chunk.
+  /// Steps to do at a time: such as fit the cache for so many rows to a chunk, when the weights fit beside them.
   std::int64_t block(std::int64_t rows) const {
-    constexpr std::int64_t kFloats = 64 * 1024;
-    return larger(kFloats / larger(rows * stride_, 1), 1);
+    constexpr std::int64_t kGates = 64 * 1024, kWeights = 128 * 1024;  // floats
+    if (input_ * stride_ > kWeights) return s_.steps;
+    return larger(kGates / larger(rows * stride_, 1), 1);
   }
 
   /// Rows [first, last) of the steps from `begin` to `end` of the pass.

@@ -66,7 +66,7 @@ class Forward {
       float* const y = y_.data + row * y_.row_step + t * y_.time_step;
       for_vectors(begin, end, [&](std::int64_t u, std::int64_t n) NV_INLINE_LAMBDA {
         const vf z = load_some(gate + u, n);
-        const vf h = layer_.relu ? max(vf{}, z) : gate_tanh(z);  // in this order a NaN stays
+        const vf h = layer_.relu ? max(vf{}, z) : tanh(z);  // in this order a NaN stays
         store_some(gate + u, h, n);
         store_some(h_out + u, h, n);
         store_some(y + u, h, n);

@@ -103,7 +103,7 @@ class TileTask {
   }
 
  private:
-  static int larger_of(const int (&vectors)[2]) { return vectors[0] > vectors[1] ? vectors[0] : vectors[1]; }
+  int larger_of(const int (&vectors)[2]) const { return vectors[0] > vectors[1] ? vectors[0] : vectors[1]; }
 
   void put_panel(const float* m, std::int64_t column, std::int64_t width) const {
     const std::int64_t end = smaller(column + width, run_.out.channels);

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/launch.h"
+#include "core/row_gradient.h"
 #include "ops/ops.h"
 
 namespace nervure::ops {
@@ -82,19 +83,56 @@ bool is_moved_view(const Tensor& gradient, const Tensor& p) {
          core::share_memory(gradient, p);
 }
 
+enum class RowSparse : std::uint8_t { lazy, refused };
+
+/// The segments that a gradient takes: one for each row of a row-sparse one.
+std::size_t segments_of(const char* op, std::size_t i, const Tensor& gradient, RowSparse row_sparse) {
+  const core::RowGradient* const sparse = core::rows_of(gradient);
+  if (!sparse) return gradient ? 1 : 0;
+  NV_CHECK(row_sparse == RowSparse::lazy, op, "parameter ", i,
+           " has a row-sparse gradient, which this optimiser does not take: use Embedding(..., sparse=False)");
+  return static_cast<std::size_t>(sparse->rows.numel());
+}
+
+/// The touched rows of a parameter alone, with their state.
+void append_rows(StepList& list, const core::RowGradient& sparse, float* parameter,
+                 const std::array<float*, 3>& state) {
+  const std::int64_t rows = sparse.rows.numel(), size = rows > 0 ? sparse.values.numel() / rows : 0;
+  for (std::int64_t i = 0; i < rows; ++i) {
+    const std::int64_t at = sparse.rows.i64()[i] * size;
+    std::array<float*, 3> row_state{};
+    for (std::size_t k = 0; k < 3; ++k)
+      if (state[k]) row_state[k] = state[k] + at;
+    list.append(parameter + at, sparse.values.f32_out() + i * size, row_state, size);
+  }
+}
+
 /// Check everything, then lay out the parameters that have a gradient.
-StepList collect(const char* op, const std::vector<Tensor>& parameters, const std::array<StateList, 3>& states) {
+StepList collect(const char* op, const std::vector<Tensor>& parameters, const std::array<StateList, 3>& states,
+                 RowSparse row_sparse = RowSparse::lazy) {
+  std::vector<Tensor> gradients;
+  gradients.reserve(parameters.size());
+  std::size_t capacity = 0;
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     check_parameter(op, i, parameters[i]);
-    gradient_of(op, i, parameters[i]);
+    gradients.emplace_back(gradient_of(op, i, parameters[i]));
+    capacity += segments_of(op, i, gradients[i], row_sparse);
   }
   for (const StateList& list : states) check_state(op, list, parameters);
 
-  StepList list(parameters.size());
+  StepList list(capacity);
   for (std::size_t i = 0; i < parameters.size(); ++i) {
-    TensorBody& p = *parameters[i].body();
-    if (!p.grad) continue;
-    Tensor gradient(p.grad);
+    const TensorBody& p = *parameters[i].body();
+    if (!gradients[i]) continue;
+    Tensor gradient = std::move(gradients[i]);
+    std::array<float*, 3> state{};
+    for (std::size_t k = 0; k < 3; ++k)
+      if (states[k].used) state[k] = states[k].tensors[i].f32_out();
+    if (const core::RowGradient* const sparse = core::rows_of(gradient)) {
+      append_rows(list, *sparse, static_cast<float*>(p.storage->data()), state);
+      list.gradients.push_back(std::move(gradient));
+      continue;
+    }
     if (!core::same_layout(p.shape, gradient.order(), p.order)) [[unlikely]] {
       core::NoGrad no_grad;
       gradient = to_order(gradient, p.order);
@@ -103,9 +141,6 @@ StepList collect(const char* op, const std::vector<Tensor>& parameters, const st
       core::NoGrad no_grad;
       gradient = clone(gradient);
     }
-    std::array<float*, 3> state{};
-    for (std::size_t k = 0; k < 3; ++k)
-      if (states[k].used) state[k] = states[k].tensors[i].f32_out();
     list.append(static_cast<float*>(p.storage->data()), gradient.f32_out(), state, p.shape.numel());
     list.gradients.push_back(std::move(gradient));
   }
@@ -139,7 +174,9 @@ StepList collect_gradients(const char* op, const std::vector<Tensor>& parameters
     check_parameter(op, i, parameters[i]);
     Tensor gradient(gradient_of(op, i, parameters[i]));
     if (!gradient) continue;
-    list.append(nullptr, gradient.f32_out(), {}, gradient.numel());
+    const core::RowGradient* const sparse = core::rows_of(gradient);
+    const Tensor& values = sparse ? sparse->values : gradient;
+    list.append(nullptr, values.f32_out(), {}, values.numel());
     list.gradients.push_back(std::move(gradient));
   }
   return list;
@@ -201,7 +238,8 @@ void nadam_step(const std::vector<Tensor>& parameters, const std::vector<Tensor>
   check_step("nadam_step", o.step);
   const StepList list =
       collect("nadam_step", parameters,
-              {{{"first_moments", first_moments, true}, {"second_moments", second_moments, true}, kNoState}});
+              {{{"first_moments", first_moments, true}, {"second_moments", second_moments, true}, kNoState}},
+              RowSparse::refused);
   const auto t = static_cast<double>(o.step);
   const double correction2 = 1.0 - std::pow(o.beta2, t);
   const double mu = o.beta1 * (1.0 - 0.5 * std::pow(0.96, t * o.momentum_decay));

@@ -59,14 +59,15 @@ struct WindowSizes {
   const Dims &kernel, &stride, &padding, &dilation;
 };
 
-Plan plan_of(const Tensor& x, int spatial, const PoolAxis* axes) {
+Plan plan_of(const char* op, const Tensor& x, int spatial, const PoolAxis* axes) {
   const bool batched = x.rank() == spatial + 2;
   Plan plan{{batched ? x.size(0) : 1, x.size(batched ? 1 : 0), {}, axes[spatial - 1]},
             order_with_channels_last(x.rank(), spatial),
             x.shape()};
   if (spatial == 2) plan.pool.height = axes[0];
   for (int i = 0; i < spatial; ++i) plan.output[dim_of(x, spatial, i)] = axes[i].out;
-  NV_CHECK(plan.pool.window_size() <= INT32_MAX, "pool", "a window may have up to 2^31 - 1 elements");
+  core::check_shape(op, plan.output);
+  NV_CHECK(plan.pool.window_size() <= INT32_MAX, op, "a window may have up to 2^31 - 1 elements");
   return plan;
 }
 
@@ -81,7 +82,7 @@ Plan plan_windows(const char* op, const Tensor& x, const WindowSizes& sizes, boo
                         nth(op, "padding", sizes.padding, spatial, i), nth(op, "dilation", sizes.dilation, spatial, i),
                         ceil_mode);
   }
-  return plan_of(x, spatial, axes);
+  return plan_of(op, x, spatial, axes);
 }
 
 /// Windows that divide the input into `output_size` parts; equal parts are ordinary windows.
@@ -103,7 +104,7 @@ Plan plan_adaptive(const char* op, const Tensor& x, const Dims& output_size) {
     // Window o has ceil((o in mod out + in) / out) inputs, and o in mod out takes all multiples of gcd(in, out).
     axis.kernel = (axis.in + 2 * axis.out - std::gcd(axis.in, axis.out) - 1) / axis.out;
   }
-  return plan_of(x, spatial, axes);
+  return plan_of(op, x, spatial, axes);
 }
 
 // ---- maximum --------------------------------------------------------------------------------------------------------

@@ -56,6 +56,7 @@ from nervure._grad_mode import is_grad_enabled, no_grad
 if TYPE_CHECKING:
     from nervure import callbacks as callbacks
     from nervure import data as data
+    from nervure import diagnostics as diagnostics
     from nervure import files as files
     from nervure import kernels as kernels
     from nervure import metrics as metrics
@@ -96,8 +97,8 @@ _LAZY = {
 }
 _SUBMODULES = frozenset(
     (
-        *("callbacks", "data", "files", "kernels", "metrics", "models", "nn", "onnx", "optim"),
-        *("plot", "reference", "serialize", "sklearn", "train"),
+        *("callbacks", "data", "diagnostics", "files", "kernels", "metrics", "models", "nn"),
+        *("onnx", "optim", "plot", "reference", "serialize", "sklearn", "train"),
     )
 )
 
@@ -127,6 +128,7 @@ __all__ = [
     "callbacks",
     "cat",
     "data",
+    "diagnostics",
     "dtype",
     "empty",
     "empty_like",

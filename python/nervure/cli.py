@@ -155,8 +155,9 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
         "in a folder. Needs the extra: pip install 'nervure[demo]'"
     )
     add = parser.add_argument
-    add("--task", choices=("digits",), default="digits", help="digits: scikit-learn's handwritten "
-        "digits, a dense network (default)")  # fmt: skip
+    add("--task", choices=("digits", "cnn", "charlm"), default="digits", help="scikit-learn's "
+        "handwritten digits, with a dense network (digits, default) or a convolutional one (cnn); "
+        "Python's documentation, with an LSTM that learns to write it (charlm)")  # fmt: skip
     add("--epochs", type=int, metavar="N")
     add("--seed", type=int, default=0, metavar="N")
     add("--output", type=Path, default=Path("nervure-demo"), metavar="FOLDER", help="default: "

@@ -38,8 +38,9 @@ def run(
 
     Parameters
     ----------
-    task : {"digits"}, default "digits"
-        What to learn.
+    task : {"digits", "cnn", "charlm"}, default "digits"
+        What to learn: handwritten digits with a dense network, or with a convolutional one; to
+        write Python's documentation with a recurrent one.
     epochs : int, optional
         Passes over the training data; the default depends on the task.
     seed : int, default 0
@@ -50,7 +51,7 @@ def run(
     Returns
     -------
     float
-        Accuracy on the test data.
+        Accuracy on the test data; of the text, the share of characters foretold.
 
     Raises
     ------
@@ -67,6 +68,7 @@ def run(
         package
         for package, module in [("scikit-learn", "sklearn"), ("matplotlib", "matplotlib")]
         if importlib.util.find_spec(module) is None
+        and not (task == "charlm" and module == "sklearn")
     ]
     if missing:
         raise DemoError(f"needs {' and '.join(missing)}: pip install 'nervure[demo]'")
@@ -178,6 +180,7 @@ def train_network(
     with ProgressBar(epochs, "training") as bar:
         for epoch in range(1, epochs + 1):
             start = time.perf_counter()
+            network.train()
             x, y = vary(train, rng).tensors()
             for i in range(0, len(train.y), BATCH):
                 optimizer.zero_grad()
@@ -185,6 +188,7 @@ def train_network(
                 loss.backward()
                 optimizer.step()
             schedule.step()
+            network.eval()
             seconds += time.perf_counter() - start
             for prefix, data in (("", train), ("val_", validation)):
                 value, accuracy, _ = evaluate(network, data)
@@ -202,20 +206,39 @@ def train_network(
 
 
 def _digits(epochs: int | None, seed: int, output: Path) -> float:
-    from nervure import plot
-
     train, validation, test = load_digits(seed)
     nv.manual_seed(seed)
     network = build_network()
-    count = sum(parameter.numel() for parameter in network.parameters())
-    print(
-        f"scikit-learn's handwritten digits, 8x8 pixels: {len(train.y)} to train, "
-        f"{len(validation.y)} to validate, {len(test.y)} to test\n"
-        f"network {' -> '.join(map(str, SIZES))} with ReLU, {count:,} parameters; Adam, batches of "
-        f"{BATCH}"
+    _introduce(
+        network, (train, validation, test), f"network {' -> '.join(map(str, SIZES))} with ReLU"
     )
     speed = compare_with_numpy(network, train)
     history = train_network(network, train, validation, epochs or EPOCHS, seed)
+    return _report(network, build_network, history, test, output, speed)
+
+
+def _introduce(network: nn.Module, data: tuple[Split, Split, Split], what: str) -> None:
+    train, validation, test = (len(part.y) for part in data)
+    count = sum(parameter.numel() for parameter in network.parameters())
+    print(
+        f"scikit-learn's handwritten digits, 8x8 pixels: {train} to train, {validation} to "
+        f"validate, {test} to test\n"
+        f"{what}, {count:,} parameters; Adam, batches of {BATCH}"
+    )
+
+
+def _report(
+    network: nn.Module,
+    build: Callable[[], nn.Module],
+    history: dict[str, list[float]],
+    test: Split,
+    output: Path,
+    speed: str,
+) -> float:
+    """Print what the network can do, and leave pictures and weights; give the test accuracy."""
+    from nervure import plot
+
+    network.eval()
     _, accuracy, predicted = evaluate(network, test)
     matrix = metrics.confusion_matrix(test.y, predicted, num_classes=10)
 
@@ -230,7 +253,7 @@ def _digits(epochs: int | None, seed: int, output: Path) -> float:
     plot.learning_curves(history, output / "learning_curves.png")
     plot.confusion_matrix(matrix, path=output / "confusion_matrix.png")
     nv.save(network.state_dict(), output / "model.safetensors")
-    restored = build_network()
+    restored = build().eval()
     restored.load_state_dict(nv.load(output / "model.safetensors"))
     _, again, _ = evaluate(restored, test)
     if again != accuracy:
@@ -291,4 +314,69 @@ def compare_with_numpy(network: nn.Module, train: Split) -> str:
     )
 
 
-_TASKS: dict[str, Callable[[int | None, int, Path], float]] = {"digits": _digits}
+# ---- handwritten digits, a convolutional network -------------------------------------------------
+
+CNN_EPOCHS = 40
+
+
+def build_cnn() -> nn.Sequential:
+    """Three convolutions of 3 x 3 with batch normalisation, two maxima over 2 x 2, one layer."""
+    return nn.Sequential(
+        nn.Unflatten(1, (1, 8, 8)),
+        nn.Conv2d(1, 32, 3, padding=1, bias=False),
+        nn.BatchNorm2d(32, activation="relu"),
+        nn.Conv2d(32, 64, 3, padding=1, bias=False),
+        nn.BatchNorm2d(64, activation="relu"),
+        nn.MaxPool2d(2),
+        nn.Conv2d(64, 64, 3, padding=1, bias=False),
+        nn.BatchNorm2d(64, activation="relu"),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Dropout(0.3),
+        nn.Linear(64 * 2 * 2, 10),
+    )
+
+
+def _cnn(epochs: int | None, seed: int, output: Path) -> float:
+    train, validation, test = load_digits(seed)
+    nv.manual_seed(seed)
+    network = build_cnn()
+    what = "three convolutions with batch normalisation and ReLU, two poolings, one dense layer"
+    _introduce(network, (train, validation, test), what)
+    history = train_network(network, train, validation, epochs or CNN_EPOCHS, seed)
+    return _report(network, build_cnn, history, test, output, _inference_speed(network, test))
+
+
+def _inference_speed(network: nn.Module, data: Split) -> str:
+    """Time the network on one image, and on all of them at once."""
+    from nervure.bench.timing import Budget, time_rounds
+
+    x, _ = data.tensors()
+    network.eval()
+    with nv.no_grad():
+        one = x[:1]
+        timings = time_rounds(
+            {"one": lambda: network(one), "all": lambda: network(x)},
+            Budget(seconds=1.0, min_rounds=10, max_rounds=50),
+        )
+    single, batch = (1e6 * timings[name].median for name in ("one", "all"))
+    return (
+        f"recognising one image takes {single:.0f} µs, one of {len(x)} in a batch "
+        f"{batch / len(x):.1f} µs\n"
+    )
+
+
+# ---- Python's documentation, a recurrent network -------------------------------------------------
+
+
+def _charlm(epochs: int | None, seed: int, output: Path) -> float:
+    from nervure import demo_charlm
+
+    return demo_charlm.run(epochs, seed, output)
+
+
+_TASKS: dict[str, Callable[[int | None, int, Path], float]] = {
+    "digits": _digits,
+    "cnn": _cnn,
+    "charlm": _charlm,
+}

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["confusion_matrix", "learning_curves", "precision_recall_curves", "roc_curves"]
+__all__ = [
+    "confusion_matrix",
+    "gradient_flow",
+    "learning_curves",
+    "precision_recall_curves",
+    "roc_curves",
+]
 
 TRAINING, VALIDATION = "#4c78a8", "#f58518"
 StrPath = str | os.PathLike[str]
@@ -121,6 +127,56 @@ def _mark_best(axes: Axes, name: str, label: str, colour: str, values: Any) -> N
     )
 
 
+# ---- gradients through time ----------------------------------------------------------------------
+
+
+def gradient_flow(flow: Any, path: StrPath | None = None) -> Figure:
+    """Norm of dL/dh_t over the time steps, a line per layer and direction, on a logarithmic axis.
+
+    Parameters
+    ----------
+    flow
+        A :class:`nervure.diagnostics.GradientFlow`, or ``{name: array}`` with arrays (layers,
+        directions, steps). Norms of 0 are left out.
+    path
+        Where to write the picture.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to draw, or an array has not three dimensions.
+    ImportError
+        Without matplotlib.
+    """
+    named: Mapping[str, ArrayLike] = getattr(flow, "hidden", flow)
+    lines: list[tuple[str, Any]] = []
+    for name, values in named.items():
+        norms = np.asarray(values, dtype=np.float64)
+        if norms.ndim != 3:
+            raise ValueError(
+                f"[plot.gradient_flow] {name} must be (layers, directions, steps), got "
+                f"{norms.shape}"
+            )
+        for layer, direction in np.ndindex(*norms.shape[:2]):
+            label = f"{name} layer {layer}" if norms.shape[0] > 1 else str(name)
+            label += " reverse" if direction else ""
+            lines.append((label, norms[layer, direction]))
+    if not lines:
+        raise ValueError("[plot.gradient_flow] there must be at least one layer, got none")
+    figure = _figure("gradient_flow", 6.0, 3.6)
+    axes = figure.subplots()
+    for label, norms in lines:
+        axes.plot(np.where(norms > 0, norms, np.nan), label=label, linewidth=1.6)
+    axes.set_yscale("log")
+    axes.set_xlabel("time step t")
+    axes.set_ylabel("norm of dL/dh_t")
+    axes.grid(color="0.92")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8)
+    return _save(figure, path)
+
+
 # ---- confusion matrix ----------------------------------------------------------------------------
 
 
@@ -189,7 +245,7 @@ def roc_curves(curves: Any, path: StrPath | None = None) -> Figure:
     Parameters
     ----------
     curves
-        A :class:`nervure.metrics.ROCAUC`, ``{name: (fpr, tpr, ...)}``, or what
+        A :class:`nervure.metrics.ROCAUC`, ``{name: (false alarms, hits, ...)}`` as shares, or what
         :func:`nervure.metrics.roc_curve` gave.
     path
         Where to write the picture.

@@ -58,7 +58,7 @@ class Callback:
         """Gradients of an update are there; ``trainer.stop_training = True`` prevents it."""
 
     def on_interrupt(self, epoch: int, logs: Logs | None = None) -> None:
-        """Ctrl-C ended the training between two updates, in the middle of an epoch."""
+        """Ctrl-C ended the training, after an update in the middle of an epoch or after one."""
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
         """Evaluation or validation begins."""

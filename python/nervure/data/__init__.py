@@ -2,10 +2,10 @@
 """Data: sets of samples, their batches, padding, splitting, scaling, augmentation, files."""
 
 from nervure.data.augment import Mixup, RandomCrop, RandomHorizontalFlip
-from nervure.data.dataset import ArrayDataset, Dataset, SequenceDataset, Subset, collate
+from nervure.data.dataset import ArrayDataset, Dataset, Subset, collate
 from nervure.data.images import Images, read_cifar10, read_idx, read_mnist
 from nervure.data.loader import DataLoader
-from nervure.data.readers import Table, Vocabulary, read_csv, read_text, windows
+from nervure.data.readers import Table, read_csv
 from nervure.data.sampler import (
     BatchSampler,
     BucketSampler,
@@ -16,7 +16,9 @@ from nervure.data.sampler import (
 )
 from nervure.data.scale import StandardScaler
 from nervure.data.sequence import Padded, pad_sequences
+from nervure.data.sequence_dataset import SequenceDataset
 from nervure.data.split import random_split
+from nervure.data.text import Vocabulary, read_text, windows
 
 __all__ = [
     "ArrayDataset",

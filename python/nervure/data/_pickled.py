@@ -149,8 +149,8 @@ def _byte_array(state: Any) -> np.ndarray[Any, Any]:
         raise FormatError("damaged: an array without its bytes")
     if math.prod(shape) != len(data):
         raise FormatError(f"damaged: {len(data)} bytes for an array of {shape}")
-    order = "F" if column_major else "C"
-    return np.frombuffer(data, np.uint8).reshape(shape, order=order)
+    flat: np.ndarray[Any, Any] = np.frombuffer(data, np.uint8)
+    return np.asarray(flat.reshape(shape[::-1]).T if column_major else flat.reshape(shape))
 
 
 def _finished(value: Any) -> Any:

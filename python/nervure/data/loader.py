@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -12,6 +10,7 @@ import numpy as np
 
 from nervure import _core
 from nervure._core import Tensor
+from nervure.data._ahead import ahead
 from nervure.data._arrays import Indices, map_structure
 from nervure.data.dataset import ArrayDataset, Subset, take_batch
 from nervure.data.sampler import BatchSampler, RandomSampler, Sampler, generator_of
@@ -159,7 +158,7 @@ class DataLoader:
         return generator_of(self.seed or 0, epoch, *rest)
 
     def _counted(self, epoch: int, first: int) -> Iterator[tuple[Any, ...]]:
-        batches = _ahead(self._batches(epoch, first), self.prefetch)
+        batches = ahead(self._batches(epoch, first), self.prefetch)
         number = first
         while (batch := next(batches, None)) is not None:
             number += 1
@@ -279,76 +278,3 @@ def _tensor(leaf: Any) -> Tensor:
 def draw_seed() -> int:
     """Draw a seed with nervure's generator."""
     return int(_core.randint(0, 2**62, (1,)).item())
-
-
-# ---- a thread that works ahead -------------------------------------------------------------------
-
-
-def _ahead(batches: Iterator[Any], depth: int) -> Iterator[Any]:
-    return _Ahead(batches, depth) if depth else batches
-
-
-class _Ahead:
-    """Up to ``depth`` batches that a thread has made already; its exceptions come out here."""
-
-    def __init__(self, batches: Iterator[Any], depth: int) -> None:
-        self._queue: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(depth)
-        self._stop = threading.Event()
-        # The thread must not hold on to this object: when nobody wants more batches, it ends.
-        self._thread = threading.Thread(
-            target=_work, args=(batches, self._queue, self._stop), daemon=True
-        )
-        self._thread.start()
-        self._done = False
-
-    def __iter__(self) -> _Ahead:
-        return self
-
-    def __next__(self) -> Any:
-        if self._done:
-            raise StopIteration
-        batch, error = self._queue.get()
-        if error is None:
-            return batch
-        self._done = True
-        self._thread.join()
-        raise error
-
-    def __del__(self) -> None:
-        self._stop.set()
-
-
-def _work(
-    batches: Iterator[Any],
-    ready: queue.Queue[tuple[Any, BaseException | None]],
-    stop: threading.Event,
-) -> None:
-    def put(item: tuple[Any, BaseException | None]) -> bool:
-        while not stop.is_set():
-            try:
-                ready.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-            return True
-        return False
-
-    try:
-        with _no_grad_here():
-            for batch in batches:
-                if not put((batch, None)):
-                    return
-    except BaseException as error:
-        put((None, error))
-    else:
-        put((None, StopIteration()))
-
-
-class _no_grad_here:
-    """Gradients are a matter of each thread; data needs none."""
-
-    def __enter__(self) -> None:
-        self._enabled = _core.grad_enabled()
-        _core.set_grad_enabled(False)
-
-    def __exit__(self, *exc: object) -> None:
-        _core.set_grad_enabled(self._enabled)

@@ -148,8 +148,8 @@ def roc_curve(
     Returns
     -------
     tuple of arrays
-        ``fpr``, ``tpr``, ``thresholds``; the first threshold is infinite. A share of nothing is
-        NaN.
+        False and true positive rates, and thresholds; the first threshold is infinite. A share of
+        nothing is NaN.
     """
     counts = _counts("roc_curve", y_true, y_score, pos_label, sample_weight)
     return roc_points(*counts, drop=drop_intermediate)

@@ -211,7 +211,7 @@ class _Beams:
         self.finished: list[list[tuple[float, Tokens]]] = [[] for _ in range(batch)]
 
     def last(self) -> Tokens:
-        return self.tokens[:, :, -1].reshape(-1).copy()
+        return np.array(self.tokens[:, :, -1].reshape(-1), np.int64)
 
     def advance(self, log_p: NDArray[np.float32]) -> Tokens:
         """Extend by the best next tokens; the rows (of batch times beams) they extend."""

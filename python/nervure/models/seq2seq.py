@@ -115,8 +115,8 @@ class Seq2Seq(Generation):
         self.num_layers = num_layers
         self.directions = directions
         self.attention_kind = attention
-        self.source_embedding = Embedding(source_size, embed_dim)
-        self.target_embedding = Embedding(target_size, embed_dim)
+        self.source_embedding = Embedding(source_size, embed_dim, sparse=False)
+        self.target_embedding = Embedding(target_size, embed_dim, sparse=False)
         self.encoder = recurrent(
             embed_dim, hidden_size, num_layers, bidirectional=bidirectional, dropout=between
         )

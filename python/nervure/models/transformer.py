@@ -93,8 +93,8 @@ class TransformerSeq2Seq(Generation):
             "norm_first": norm_first,
         }
         self.scale = math.sqrt(d_model)
-        self.source_embedding = Embedding(source_size, d_model)
-        self.target_embedding = Embedding(target_size, d_model)
+        self.source_embedding = Embedding(source_size, d_model, sparse=False)
+        self.target_embedding = Embedding(target_size, d_model, sparse=False)
         self.positions = SinusoidalPositions(d_model, max_length)
         self.drop = Dropout(dropout)
         self.encoder = TransformerEncoder(
@@ -203,7 +203,7 @@ class GPT(Module):
     ) -> None:
         super().__init__()
         self.max_length = max_length
-        self.embedding = Embedding(vocab_size, d_model)
+        self.embedding = Embedding(vocab_size, d_model, sparse=False)
         self.positions = LearnedPositions(d_model, max_length)
         self.drop = Dropout(dropout)
         layer = TransformerEncoderLayer(

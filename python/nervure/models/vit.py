@@ -214,7 +214,7 @@ class ViT(Module):
         return cls(**{"dim": 768, "depth": 12, "heads": 12, **options})
 
     def reset_parameters(self) -> None:
-        """Tokens and positions normal with standard deviation 0.02, matrices Xavier, biases zero."""
+        """Tokens and positions normal (deviation 0.02), matrices Xavier, biases zero."""
         init.trunc_normal_(self.pos_embed, std=0.02)
         if self.cls_token is not None:
             init.trunc_normal_(self.cls_token, std=0.02)

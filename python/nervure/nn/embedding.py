@@ -23,6 +23,9 @@ class Embedding(Module):
         Features of each.
     padding_idx : int, optional
         A row that starts as zeros and never gets a gradient. Counted from the end if negative.
+    sparse : bool, default True
+        Whether the gradient of the table holds only the rows that were looked up. (PyTorch's
+        default is False.) See the notes.
 
     Attributes
     ----------
@@ -33,10 +36,31 @@ class Embedding(Module):
     ------
     ValueError
         If ``padding_idx`` names no row, or for a negative size.
+
+    Notes
+    -----
+    A row-sparse gradient costs time in proportion to the indices, not to the table; so does the
+    step of SGD, RMSprop, Adagrad, Adam and AdamW, which update the rows looked up since the last
+    step and leave all others alone: no momentum, no decay of averages and no ``weight_decay`` or
+    ``l1`` acts on these (as in ``torch.optim.SparseAdam``; steps are counted for the table as a
+    whole). SGD without momentum and weight decay, and Adagrad without weight decay, end with the
+    same numbers as with dense gradients, the others do not. NAdam raises ValueError. Gradients add
+    up over several backward passes, and clipping works on the rows that are there.
+
+    ``weight.grad`` is dense: reading it makes the gradient a dense one, and the next step updates
+    every row. :func:`nervure.nn.utils.row_gradient` gives the rows themselves.
+
+    With ``sparse=False`` gradient and steps are PyTorch's dense ones. The same goes for a table
+    that is no leaf, and for one that also gets a dense gradient from elsewhere (tied weights).
     """
 
     def __init__(
-        self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        padding_idx: int | None = None,
+        *,
+        sparse: bool = True,
     ) -> None:
         super().__init__()
         rows, features = index(num_embeddings), index(embedding_dim)
@@ -55,6 +79,7 @@ class Embedding(Module):
         self.num_embeddings = rows
         self.embedding_dim = features
         self.padding_idx = padding_idx
+        self.sparse = bool(sparse)
         self.weight = Parameter(_core.empty((rows, features)))
         self.reset_parameters()
 
@@ -66,12 +91,12 @@ class Embedding(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map indices (...), int64, to vectors (..., embedding_dim)."""
-        rows = _core.take_rows(self.weight, x)
-        if self.padding_idx is None:
-            return rows
-        return _core.where((x == self.padding_idx).unsqueeze(-1), rows.detach(), rows)
+        padding = -1 if self.padding_idx is None else self.padding_idx
+        return _core.embedding(self.weight, x, padding, self.sparse)
 
     def extra_repr(self) -> str:
-        """Sizes, and the padding row if there is one."""
+        """Sizes, and what differs from the defaults."""
         text = f"{self.num_embeddings}, {self.embedding_dim}"
-        return text if self.padding_idx is None else f"{text}, padding_idx={self.padding_idx}"
+        if self.padding_idx is not None:
+            text += f", padding_idx={self.padding_idx}"
+        return text if self.sparse else f"{text}, sparse=False"

@@ -373,10 +373,11 @@ class Module:
         Parameters
         ----------
         set_to_none : bool, default True
-            Whether ``grad`` becomes None; False fills the existing gradients with zeros.
+            Whether ``grad`` becomes None; False fills the existing gradients with zeros (a
+            row-sparse one becomes None in either case).
         """
         for parameter in self.parameters():
-            if set_to_none:
+            if set_to_none or _core.row_gradient(parameter) is not None:
                 parameter.grad = None
             elif parameter.grad is not None:
                 parameter.grad.fill_(0.0)

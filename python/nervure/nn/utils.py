@@ -72,6 +72,24 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
     _core.clip_grad_value_(_as_list(parameters), clip_value)
 
 
+def row_gradient(parameter: Tensor) -> tuple[Tensor, Tensor] | None:
+    """The rows of a row-sparse gradient, which that of an Embedding's table is.
+
+    Parameters
+    ----------
+    parameter : Tensor
+        Such a table.
+
+    Returns
+    -------
+    (Tensor, Tensor) or None
+        Numbers of the rows (n,), ascending, and their gradients (n, features), which are the
+        gradient's own memory: what is changed in them counts at the next step. None for a dense
+        gradient, or none.
+    """
+    return _core.row_gradient(parameter)
+
+
 def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
     """Join all parameters, each in row-major order, to one vector; gradients flow through it.
 
@@ -138,7 +156,7 @@ def fuse_conv_bn_eval(conv: C, bn: BatchNorm1d | BatchNorm2d) -> C:
     _check_fusible(conv, bn)
     fused = copy.deepcopy(conv)
     with no_grad():
-        gain = _core.rsqrt(variance + bn.eps)
+        gain = 1.0 / (variance + bn.eps).sqrt()
         if bn.weight is not None:
             gain = gain * bn.weight
         bias = (-mean if conv.bias is None else conv.bias - mean) * gain

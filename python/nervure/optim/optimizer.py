@@ -90,6 +90,9 @@ class ParameterState(MutableMapping[Tensor, dict[str, Any]]):
     def __repr__(self) -> str:
         return repr(list(self.items()))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ParameterState, (list(self._entries.values()),)  # a copy's tensors are others
+
 
 class _GroupPlans:
     """The plans of one group, and what they were made for."""
@@ -176,13 +179,18 @@ class Optimizer:
         raise NotImplementedError
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradients, or with ``set_to_none=False`` fill them with zeros."""
+        """Forget the gradients, or with ``set_to_none=False`` fill them with zeros.
+
+        A row-sparse gradient, of which zeros are no rows, is forgotten in either case.
+        """
         for group in self.param_groups:
             if set_to_none:
                 _core.clear_gradients(group["params"])
                 continue
             for p in group["params"]:
-                if p.grad is not None:
+                if _core.row_gradient(p) is not None:
+                    p.grad = None
+                elif p.grad is not None:
                     p.grad.zero_()
 
     def add_param_group(self, param_group: Group) -> None:
@@ -307,7 +315,7 @@ class Optimizer:
     def _make_plans(self, index: int, group: Group, names: tuple[str, ...]) -> list[Plan]:
         """One plan for each number of steps made. Parameters without a gradient only watch."""
         self._forget_plan(index)
-        idle = [p for p in group["params"] if p.grad is None]
+        idle = [p for p in group["params"] if not _core.has_gradient(p)]
         plans = []
         for (step, first, mu_product), parameters in self._by_progress(group).items():
             tensors: list[list[Tensor]] = [
@@ -323,7 +331,7 @@ class Optimizer:
         """Parameters with a gradient, by steps made, whether the first is due, and mu_product."""
         found: dict[tuple[int, bool, float], list[Tensor]] = {}
         for p in group["params"]:
-            if p.grad is not None:
+            if _core.has_gradient(p):
                 values = self._state.get(p, {})
                 first = self._first_writes is not None and self._first_writes not in values
                 key = (int(values.get("step", 0)), first, float(values.get("mu_product", 1.0)))

@@ -294,12 +294,12 @@ class _LstmCell(_Cell):
         projection, p = self.weights[4], self.weights[5]
         zone_h, zone_c = self.zones(t)
         dh, dc = dy + dstate[0], dstate[1]
-        dout, dh_old, dc_old = dh * (1.0 - zone_h), dh * zone_h, dc * zone_c
+        dh_new, dh_old, dc_old = dh * (1.0 - zone_h), dh * zone_h, dc * zone_c
         if projection is not None:
             self.add(4, dh.T @ out)
-            dout, dh_old = dh @ projection, np.zeros_like(h)
-        dzo = dout * np.tanh(inner) * o * (1.0 - o)
-        dinner = dc * (1.0 - zone_c) + dout * o * (1.0 - np.tanh(inner) ** 2)
+            dh_new, dh_old = dh @ projection, np.zeros_like(h)
+        dzo = dh_new * np.tanh(inner) * o * (1.0 - o)
+        dinner = dc * (1.0 - zone_c) + dh_new * o * (1.0 - np.tanh(inner) ** 2)
         if p is not None:
             dinner = dinner + dzo * p[2]
         dzi, dzf = dinner * g * i * (1.0 - i), dinner * c * f * (1.0 - f)

@@ -16,13 +16,10 @@ from sklearn.utils.class_weight import compute_class_weight
 from nervure import _core, nn, optim
 from nervure.nn import Module
 from nervure.sklearn import _losses
-from nervure.sklearn._base import (
-    TRAINING_CONSTRAINTS,
-    NetworkClassifier,
-    NetworkEstimator,
-    NetworkRegressor,
-)
+from nervure.sklearn._base import TRAINING_CONSTRAINTS, NetworkEstimator
+from nervure.sklearn._classifier import NetworkClassifier
 from nervure.sklearn._data import Samples
+from nervure.sklearn._regressor import NetworkRegressor
 
 _OPTIMIZERS: dict[str, Callable[[Any, float], Any]] = {
     "sgd": lambda groups, rate: optim.SGD(groups, rate, momentum=0.9, nesterov=True),

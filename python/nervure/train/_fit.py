@@ -116,8 +116,10 @@ class Fit:
                 self._stop_early()
                 return
             self._end_epoch()
-            if self._interrupt.requested:
-                trainer.interrupted = trainer.stop_training = True
+            if self._interrupt.requested:  # while it validated
+                trainer.interrupted = True
+                self.callbacks.call("on_interrupt", self.epoch - 1, {"loss": self.meter.loss()})
+                trainer.stop_training = True
 
     def _batches(self) -> None:
         trainer, callbacks = self.trainer, self.callbacks

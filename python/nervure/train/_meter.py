@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from nervure import _core
 from nervure import metrics as metrics_module
 from nervure._core import Tensor
 from nervure.metrics import Metric
+from nervure.train._metric_state import restore, state_of
 from nervure.train._objective import Objective
 
 Array = NDArray[Any]
@@ -232,7 +232,7 @@ class Meter:
             "held": [[y, output] for y, output in self._held],
             "held_rows": self._held_rows,
             "flushed": self._flushed,
-            "metrics": {name: _state_of(metric) for name, metric in self._metrics.items()},
+            "metrics": {name: state_of(metric) for name, metric in self._metrics.items()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -245,7 +245,7 @@ class Meter:
         for name, metric in self._metrics.items():
             if name not in state["metrics"]:
                 raise ValueError(f"[load_checkpoint] the checkpoint has no metric {name!r}")
-            _restore(metric, state["metrics"][name])
+            restore(metric, state["metrics"][name])
 
 
 def _joined(held: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
@@ -271,70 +271,3 @@ def _softmax(logits: Array) -> Array:
 def _sigmoid(x: Array) -> Array:
     result: Array = 0.5 * (1.0 + np.tanh(0.5 * x))
     return result
-
-
-# ---- the state of any metric ---------------------------------------------------------------------
-
-
-def _state_of(thing: Any) -> Any:
-    """What a metric has counted, as data: its attributes, and those of what it consists of."""
-    if isinstance(thing, np.generic):
-        return thing.item()
-    if isinstance(thing, (bool, int, float, str, np.ndarray, type(None))):
-        return thing
-    if isinstance(thing, tuple) and hasattr(thing, "_fields"):
-        return {"class": _class_name(thing), "fields": [_state_of(item) for item in thing]}
-    if isinstance(thing, (list, tuple)):
-        return type(thing)(_state_of(item) for item in thing)
-    if isinstance(thing, dict):
-        return {"items": [[key, _state_of(value)] for key, value in thing.items()]}
-    attributes = {n: _state_of(v) for n, v in vars(thing).items() if not _is_function(v)}
-    return {"class": _class_name(thing), "attributes": attributes}
-
-
-def _is_function(value: Any) -> bool:
-    return callable(value) and not isinstance(value, Metric)
-
-
-def _class_name(thing: Any) -> str:
-    return f"{type(thing).__module__}:{type(thing).__qualname__}"
-
-
-def _restore(metric: Metric, state: dict[str, Any]) -> None:
-    """Set the attributes of a metric back; functions among them stay."""
-    if state["class"] != _class_name(metric):
-        raise ValueError(
-            f"[load_checkpoint] the metric was a {state['class']}, now it is a "
-            f"{_class_name(metric)}"
-        )
-    allowed = {cls.__module__ for cls in type(metric).__mro__} - {"builtins"}
-    for name, value in state["attributes"].items():
-        setattr(metric, name, _thing_of(value, allowed))
-
-
-def _thing_of(state: Any, allowed: set[str]) -> Any:
-    if isinstance(state, (list, tuple)):
-        return type(state)(_thing_of(item, allowed) for item in state)
-    if not isinstance(state, dict):
-        return state
-    if "items" in state:
-        return {key: _thing_of(value, allowed) for key, value in state["items"]}
-    kind = _class_of(state["class"], allowed)
-    if "fields" in state:
-        return kind(*(_thing_of(item, allowed) for item in state["fields"]))
-    thing = kind.__new__(kind)
-    for name, value in state["attributes"].items():
-        setattr(thing, name, _thing_of(value, allowed))
-    return thing
-
-
-def _class_of(name: str, allowed: set[str]) -> Any:
-    """A class of the metrics' own modules: a file must not choose what is made."""
-    module, _, path = name.partition(":")
-    if module in allowed or module.split(".")[:2] == ["nervure", "metrics"]:
-        found: Any = sys.modules.get(module)
-        for part in path.split("."):
-            found = getattr(found, part, None)
-        if isinstance(found, type):
-            return found
-    raise ValueError(f"[load_checkpoint] {name} is no class of a metric")

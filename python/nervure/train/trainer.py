@@ -5,19 +5,15 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from nervure import _core, nn, optim
-from nervure._core import Tensor
 from nervure._grad_mode import no_grad
 from nervure.callbacks.base import Callback, CallbackList
-from nervure.callbacks.progress import ProgressBar, bar_over, resolve_verbose
+from nervure.callbacks.progress import bar_over, resolve_verbose
 from nervure.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from nervure.train import checkpoint
 from nervure.train._average import WeightAverage
@@ -25,11 +21,17 @@ from nervure.train._batch import Batch, as_batch, call, prediction_of
 from nervure.train._feed import Feed, Options, open_feed, split_off, validation_feed
 from nervure.train._fit import Fit
 from nervure.train._meter import Meter, resolve_metrics
-from nervure.train._objective import ClassWeights, Objective, Penalty
+from nervure.train._objective import Objective, Penalty
 from nervure.train._predictions import joined, probabilities
+from nervure.train._settings import (
+    as_list,
+    check_counts,
+    check_settings,
+    resolve_class_weights,
+    resolve_optimizer,
+    with_progress,
+)
 from nervure.train.history import History
-
-_OPTIMIZERS = ("adagrad", "adam", "adamw", "nadam", "rmsprop", "sgd")
 
 
 class Trainer:
@@ -133,11 +135,11 @@ class Trainer:
     ) -> None:
         if not isinstance(model, nn.Module):
             raise TypeError(f"[Trainer] model must be a Module, got {type(model).__name__}")
-        _check_settings(
+        check_settings(
             clip_norm, clip_value, accumulation_steps, scheduler, scheduler_step, tbptt, class_dim
         )
         self.model = model
-        self.optimizer = _optimizer(model, optimizer)
+        self.optimizer = resolve_optimizer(model, optimizer)
         if scheduler is not None and scheduler.optimizer is not self.optimizer:
             raise ValueError("[Trainer] the scheduler must be one of the trainer's optimizer")
         self.metrics = resolve_metrics(metrics)
@@ -268,7 +270,7 @@ class Trainer:
             parts, held_out = split_off(*parts, validation_split)
             validation = open_feed(*held_out, checked)
         options = Options(batch_size, shuffle, steps_per_epoch, epochs - initial_epoch)
-        _check_counts(epochs=epochs, initial_epoch=initial_epoch, validation_freq=validation_freq)
+        check_counts(epochs=epochs, initial_epoch=initial_epoch, validation_freq=validation_freq)
         feed = open_feed(*parts, options)
         resumed, self._pending = self._pending, None
         if resumed is None:
@@ -276,7 +278,7 @@ class Trainer:
         params = {"epochs": epochs, "steps": feed.steps, "verbose": shown}
         self.history.params = dict(params)
         self.stop_training = self.interrupted = self.diverged = False
-        chain = CallbackList(_listed(callbacks, shown), self, params)
+        chain = CallbackList(with_progress(callbacks, shown), self, params)
         self._run = Fit(
             self,
             feed,
@@ -284,7 +286,7 @@ class Trainer:
             max(validation_freq, 1),
             (initial_epoch, epochs),
             chain,
-            _class_weights(class_weight, feed, parts[1]),
+            resolve_class_weights(class_weight, feed, parts[1]),
         )
         try:
             self._run.run(resumed)
@@ -321,7 +323,7 @@ class Trainer:
         """
         feed = open_feed(x, y, sample_weight, lengths, Options(batch_size, steps=steps))
         shown = resolve_verbose(verbose)
-        chain = CallbackList(_as_list(callbacks), self, {"steps": feed.steps, "verbose": shown})
+        chain = CallbackList(as_list(callbacks), self, {"steps": feed.steps, "verbose": shown})
         chain.call("on_test_begin", {})
         logs = self._evaluated(feed, shown)
         chain.call("on_test_end", logs)
@@ -396,7 +398,7 @@ class Trainer:
     ) -> Any:
         feed = open_feed(x, None, None, lengths, Options(batch_size, steps=steps))
         shown = resolve_verbose(verbose)
-        chain = CallbackList(_as_list(callbacks), self, {"steps": feed.steps, "verbose": shown})
+        chain = CallbackList(as_list(callbacks), self, {"steps": feed.steps, "verbose": shown})
         chain.call("on_predict_begin", {})
         outputs = []
         with self._inference(), bar_over(feed.epoch(), feed.steps, shown, "predict") as items:
@@ -533,103 +535,3 @@ class Trainer:
     @staticmethod
     def _set_rng(state: Sequence[int]) -> None:
         _core.set_rng_state(*state)
-
-
-def _check_settings(
-    clip_norm: Any,
-    clip_value: Any,
-    accumulation_steps: Any,
-    scheduler: Any,
-    scheduler_step: str,
-    tbptt: Any,
-    class_dim: int,
-) -> None:
-    for name, value in (("clip_norm", clip_norm), ("clip_value", clip_value)):
-        if value is not None and not value > 0:
-            raise ValueError(f"[Trainer] {name} must be positive, got {value}")
-    if clip_norm is not None and clip_value is not None:
-        raise ValueError("[Trainer] clip_norm and clip_value exclude each other")
-    for name, value in (("accumulation_steps", accumulation_steps), ("tbptt", tbptt)):
-        if value is not None and (not isinstance(value, int) or value < 1):
-            raise ValueError(f"[Trainer] {name} must be a positive integer, got {value!r}")
-    if tbptt is not None and accumulation_steps != 1:
-        raise ValueError("[Trainer] tbptt and accumulation_steps exclude each other")
-    if scheduler is not None and not isinstance(scheduler, LRScheduler):
-        raise TypeError(f"[Trainer] scheduler is a {type(scheduler).__name__}, which is none")
-    if scheduler_step not in ("epoch", "step"):
-        raise ValueError(
-            f"[Trainer] scheduler_step must be 'epoch' or 'step', got {scheduler_step!r}"
-        )
-    if scheduler_step == "step" and isinstance(scheduler, ReduceLROnPlateau):
-        raise ValueError("[Trainer] ReduceLROnPlateau goes by epochs: scheduler_step='epoch'")
-    if class_dim not in (1, -1):
-        raise ValueError(f"[Trainer] class_dim must be 1 or -1, got {class_dim}")
-
-
-def _check_counts(**counts: Any) -> None:
-    for name, value in counts.items():
-        least = 0 if name == "initial_epoch" else 1
-        if not isinstance(value, (int, np.integer)) or value < least:
-            raise ValueError(f"[Trainer] {name} must be an integer from {least} on, got {value!r}")
-
-
-def _optimizer(model: nn.Module, optimizer: Any) -> optim.Optimizer:
-    if isinstance(optimizer, str):
-        if optimizer.lower() not in _OPTIMIZERS:
-            raise ValueError(
-                f"[Trainer] optimizer must be one of {', '.join(_OPTIMIZERS)}, got {optimizer!r}"
-            )
-        kinds = {name.lower(): getattr(optim, name) for name in optim.__all__}
-        made: optim.Optimizer = kinds[optimizer.lower()](model.parameters())
-        return made
-    if not isinstance(optimizer, optim.Optimizer):
-        raise TypeError(
-            f"[Trainer] optimizer must be an Optimizer or a name, got {type(optimizer).__name__}"
-        )
-    return optimizer
-
-
-def _as_list(callbacks: Any) -> list[Callback]:
-    if callbacks is None:
-        return []
-    found = [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
-    for callback in found:
-        if not isinstance(callback, Callback):
-            raise TypeError(f"[Trainer] callbacks must be Callbacks, got {type(callback).__name__}")
-    return found
-
-
-def _listed(callbacks: Iterable[Callback] | Callback | None, verbose: int) -> list[Callback]:
-    """The callbacks, and a progress bar if it is wanted and not there."""
-    found = _as_list(callbacks)
-    if verbose and not any(isinstance(callback, ProgressBar) for callback in found):
-        found.append(ProgressBar(verbose))
-    return found
-
-
-def _class_weights(setting: Any, feed: Feed, y: Any) -> ClassWeights | None:
-    if setting is None:
-        return None
-    if isinstance(setting, Mapping):
-        return ClassWeights(setting)
-    if setting != "balanced":
-        raise ValueError(f"[Trainer] class_weight must be a dict or 'balanced', got {setting!r}")
-    labels = _labels_of(feed.dataset) if y is None else y
-    if labels is None or isinstance(labels, (tuple, dict)):
-        raise ValueError(
-            "[Trainer] class_weight='balanced' needs all labels beforehand: give arrays or a data "
-            "set with y, or a dict of weights"
-        )
-    return ClassWeights.balanced(labels.numpy() if isinstance(labels, Tensor) else labels)
-
-
-def _labels_of(dataset: Any) -> NDArray[Any] | None:
-    if hasattr(dataset, "indices"):  # part of another one
-        labels = _labels_of(dataset.dataset)
-        return None if labels is None else labels[dataset.indices]
-    labels = getattr(dataset, "y", None)
-    if labels is None or isinstance(labels, (tuple, dict)):
-        return None
-    if isinstance(labels, list):  # per step
-        labels = np.concatenate([np.asarray(part) for part in labels])
-    return np.asarray(labels)
