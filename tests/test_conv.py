@@ -370,6 +370,10 @@ def test_bare_kernels_refuse() -> None:
         kernels.conv2d_forward(x, w, groups=3)
     with pytest.raises(ValueError, match=r"stride, dilation and groups must be at least 1"):
         kernels.conv2d_forward(x, w, stride=0)
+    with pytest.raises(ValueError, match=r"stride, padding and dilation must be 2\^30 at most"):
+        kernels.conv2d_backward_data(y[:, :1, :1].copy(), w, 5, stride=1 << 62, padding=1)
+    with pytest.raises(ValueError, match=r"kernels must have 2\^30 rows and columns at most"):
+        kernels.im2col(x, ((1 << 62) + 1, 1), np.empty(1, np.float32), dilation=4)
     with pytest.raises(ValueError, match=r"does not fit into the padded input of 2"):
         kernels.conv2d_forward(x[:, :2].copy(), w)
     with pytest.raises(ValueError, match=r"x must be C-contiguous"):

@@ -62,13 +62,19 @@ struct Window {
   std::int64_t groups;
 };
 
+constexpr std::int64_t kLargest = std::int64_t{1} << 30;  // so that no product of sizes overflows
+
 void check_window(const char* op, const Window& window) {
-  for (std::size_t i = 0; i < 2; ++i)
+  for (std::size_t i = 0; i < 2; ++i) {
     NV_CHECK(window.stride[i] >= 1 && window.dilation[i] >= 1 && window.padding[i] >= 0 && window.groups >= 1, op,
              "stride, dilation and groups must be at least 1 and padding at least 0");
+    NV_CHECK(window.stride[i] <= kLargest && window.dilation[i] <= kLargest && window.padding[i] <= kLargest, op,
+             "stride, padding and dilation must be 2^30 at most");
+  }
 }
 
 std::int64_t output_size(const char* op, std::int64_t size, std::int64_t kernel, const Window& window, std::size_t i) {
+  NV_CHECK(kernel <= kLargest, op, "kernels must have 2^30 rows and columns at most, got ", kernel);
   const std::int64_t room = size + 2 * window.padding[i] - window.dilation[i] * (kernel - 1) - 1;
   NV_CHECK(room >= 0 && kernel >= 1, op, "a kernel of ", kernel, " does not fit into the padded input of ",
            size + 2 * window.padding[i]);
