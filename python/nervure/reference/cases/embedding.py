@@ -25,6 +25,7 @@ def _row(table: Shape, indices: Shape, **kwargs: Any) -> Case:
         grads=(0,),
         K=max(1, indices[0] if indices else 1),
         torch=_torch_embedding,
+        smooth=kwargs.get("padding_idx", -1) < 0,  # the padding row gets no gradient by decree
     )
 
 
