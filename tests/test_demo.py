@@ -189,6 +189,21 @@ def test_example_trainer(tmp_path):
     assert float(re.search(r"accuracy (\d\.\d+), F1", text)[1]) >= 0.96
 
 
+def test_example_imbalanced(tmp_path):
+    pytest.importorskip("sklearn")
+    text = run_python(EXAMPLES / "imbalanced.py", folder=tmp_path)
+    f1 = [float(found) for found in re.findall(r"  F1 (\d\.\d+)\n", text)]
+    assert len(f1) == 4
+    assert f1[0] == 0.0
+    assert f1[-1] == max(f1) > 0.3
+
+
+def test_example_sklearn_grid(tmp_path):
+    pytest.importorskip("sklearn")
+    text = run_python(EXAMPLES / "sklearn_grid.py", folder=tmp_path)
+    assert float(text.split()[-1]) >= 0.95
+
+
 def test_example_resume(tmp_path):
     text = run_python(EXAMPLES / "resume.py", folder=tmp_path)
     assert "-- killed; the newest checkpoint is step-" in text
