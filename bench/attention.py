@@ -56,9 +56,9 @@ def _pass(attend: Callable[..., Any], inputs: list[Any], dy: Any) -> tuple[Any, 
     return (y, *(x.grad for x in inputs))
 
 
-@rows("kernels", "attention", {f"attention forward {n}": s for n, s in SHAPES.items()})
+@rows("kernels", "attention", {f"sdpa {n}": s for n, s in SHAPES.items()})
 def forward(peers: Peers, batch: int, heads: int, length: int, size: int, causal: bool) -> Contest:
-    """softmax(q k^T / sqrt(d)) v; batch x heads x length x d"""
+    """scaled dot-product attention; batch x heads x length x d"""
     arrays = _inputs(batch, heads, length, size)[:3]
     flops = 4.0 * batch * heads * length * length * size * (0.5 if causal else 1.0)
     contest = Contest(flops=flops)
@@ -74,11 +74,11 @@ def forward(peers: Peers, batch: int, heads: int, length: int, size: int, causal
 @rows(
     "kernels",
     "attention",
-    {f"attention forward + backward {n}": s for n, s in SHAPES.items()},
-    quick=["attention forward + backward 8x4x64x32"],
+    {f"sdpa + gradients {n}": s for n, s in SHAPES.items()},
+    quick=["sdpa + gradients 8x4x64x32"],
 )
 def both(peers: Peers, batch: int, heads: int, length: int, size: int, causal: bool) -> Contest:
-    """attention, then the gradients of q, k and v from dy; batch x heads x length x d"""
+    """scaled dot-product attention, then all gradients; batch x heads x length x d"""
     arrays = _inputs(batch, heads, length, size)
     flops = 14.0 * batch * heads * length * length * size * (0.5 if causal else 1.0)
     contest = Contest(flops=flops, tolerance=2e-5)

@@ -175,7 +175,7 @@ def network_step(peers: Peers, network: str, shape: tuple[int, ...]) -> Contest:
 
 
 def _losses(step: Callable[[], Any]) -> list[float]:
-    return [float(step()) for _ in range(CHECKED_STEPS)]
+    return [step().item() for _ in range(CHECKED_STEPS)]
 
 
 @rows(

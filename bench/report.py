@@ -14,7 +14,7 @@ from .roofline import BEYOND_CACHES, Roofline
 from .timing import Timing
 
 FORMAT = 1  # of the JSON file
-NAME_WIDTH = 40
+NAME_WIDTH = 48
 NOISY = 0.25  # spread of the rounds from which a time is not to be trusted
 
 

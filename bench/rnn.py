@@ -160,7 +160,7 @@ def training(peers: Peers, kind: str, shape: tuple[int, ...], **options: Any) ->
 @rows(
     "kernels",
     "recurrent layers",
-    {f"training 2 layers, both directions, {k} 32x32x64x128": k for k in ("LSTM", "GRU")},
+    {f"training 2x bidirectional {k} 32x32x64x128": k for k in ("LSTM", "GRU")},
 )
 def stacked(peers: Peers, kind: str) -> Contest:
     """forward and backward of two bidirectional layers, all gradients"""
