@@ -59,6 +59,9 @@ void* map_huge(std::size_t bytes) {
   return raw + lead;
 }
 
+/// Blocks of scratch that this thread holds, by size class.
+thread_local int held_by_thread[kClasses] = {};
+
 }  // namespace
 
 /// All free blocks of the process.
@@ -71,12 +74,22 @@ class Pool {
 
   Storage* acquire(std::size_t bytes) { return acquire(bytes, checked_class(bytes)); }
 
-  /// Scratch has free lists of its own, and its blocks come in sets, one for each thread: which threads take part in a
-  /// region is the scheduler's choice, and must not send a later step to the operating system.
+  /// Scratch has free lists of its own, and its blocks come in sets, one for each thread and as many as a thread holds
+  /// at once: which threads take part in a region, and when, is the scheduler's choice, and must not send a later step
+  /// to the operating system.
   Storage* acquire_scratch(std::size_t bytes) {
     const int cls = kClasses + checked_class(bytes);
-    if (caching_ && bytes <= kLargestInSets && prepared(cls) < num_threads()) complete_set(cls);
-    return acquire(bytes, cls);
+    int& held = held_by_thread[cls - kClasses];
+    const int wanted = num_threads() * (held + 1);
+    if (caching_ && bytes <= kLargestInSets && prepared(cls) < wanted) complete_set(cls, wanted);
+    Storage* const block = acquire(bytes, cls);
+    ++held;
+    return block;
+  }
+
+  void release_scratch(Storage* block) {
+    --held_by_thread[block->size_class_ - kClasses];
+    block->release();
   }
 
   void recycle(Storage* block) {
@@ -172,10 +185,10 @@ class Pool {
     return prepared_[cls];
   }
 
-  /// A free block for each thread that has none yet.
-  void complete_set(int cls) {
+  /// Free blocks until so many have been made.
+  void complete_set(int cls, int wanted) {
     const std::size_t capacity = class_capacity(cls % kClasses);
-    for (int i = prepared(cls); i < num_threads(); ++i) {
+    for (int i = prepared(cls); i < wanted; ++i) {
       {
         std::lock_guard guard(lock_);
         count_live(capacity, /*from_system=*/true);
@@ -269,6 +282,6 @@ void* acquire_scratch(std::size_t bytes) {
   return block->data();
 }
 
-void release_scratch(void* data) { static_cast<Storage**>(data)[-1]->release(); }
+void release_scratch(void* data) { Pool::instance().release_scratch(static_cast<Storage**>(data)[-1]); }
 
 }  // namespace nervure::core
