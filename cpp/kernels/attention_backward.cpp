@@ -67,17 +67,12 @@ void softmax_backward_block(const AttentionBlock& block, const float* weights, c
   }
 }
 
-void zero_rows(float* rows, std::int64_t step, std::int64_t begin, std::int64_t end, std::int64_t columns) {
-  for (std::int64_t i = begin; i < end; ++i)
-    std::memset(rows + i * step, 0, static_cast<std::size_t>(columns) * sizeof(float));
-}
-
 /// Everything that keys begin .. end of one head contribute: their dk and dv, and a share of dq.
 void backward_of_keys(const Attention& a, const AttentionGradients& g, const AttentionHead& head,
                       const HeadGradients& at, std::int64_t begin, std::int64_t end) {
-  zero_rows(at.dq, at.dq_step, 0, a.queries, a.head_size);
-  zero_rows(at.dk, g.dk_steps.row, begin, end, a.head_size);
-  zero_rows(at.dv, g.dv_steps.row, begin, end, a.value_size);
+  zero_rows(at.dq, at.dq_step, a.queries, a.head_size);
+  zero_rows(at.dk + begin * g.dk_steps.row, g.dk_steps.row, end - begin, a.head_size);
+  zero_rows(at.dv + begin * g.dv_steps.row, g.dv_steps.row, end - begin, a.value_size);
   const core::Scratch<float> scratch(
       static_cast<std::size_t>((a.head_size + a.value_size + 2 * kKeyBlock) * kQueryBlock));
   float* const weights = scratch.get() + (a.head_size + a.value_size) * kQueryBlock;

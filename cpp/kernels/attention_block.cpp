@@ -127,6 +127,11 @@ void add_over_queries(const AttentionBlock& block, const float* weights, const f
   multiply(block.keys, columns, block.queries, weights, block.width, false, rows, rows_step, out, out_step, true);
 }
 
+void zero_rows(float* rows, std::int64_t step, std::int64_t count, std::int64_t columns) {
+  for (std::int64_t i = 0; i < count; ++i)
+    std::memset(rows + i * step, 0, static_cast<std::size_t>(columns) * sizeof(float));
+}
+
 void drop_weights(const Attention& a, const AttentionHead& head, const AttentionBlock& block, float* weights) {
   if (!a.stream) return;
   const std::int64_t blocks = ceil_div(a.queries, kQueryBlock);

@@ -49,6 +49,8 @@ void sum_over_keys(const AttentionBlock& block, const float* weights, const floa
 void add_over_queries(const AttentionBlock& block, const float* weights, const float* rows, std::int64_t rows_step,
                       std::int64_t columns, float* out, std::int64_t out_step);
 
+void zero_rows(float* rows, std::int64_t step, std::int64_t count, std::int64_t columns);
+
 /// Dropout of keys x width weights, drawn again wherever it is called.
 void drop_weights(const Attention& attention, const AttentionHead& head, const AttentionBlock& block, float* weights);
 

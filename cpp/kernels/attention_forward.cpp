@@ -58,11 +58,6 @@ void finish_rows(const Attention& a, const AttentionBlock& block, Running& runni
   scale_rows(y, a.y_steps.row, block.queries, a.value_size, running.rescale);
 }
 
-void zero_rows(float* rows, std::int64_t step, std::int64_t count, std::int64_t columns) {
-  for (std::int64_t i = 0; i < count; ++i)
-    std::memset(rows + i * step, 0, static_cast<std::size_t>(columns) * sizeof(float));
-}
-
 void attend(const Attention& a, const AttentionHead& head, AttentionBlock block, float* y, float* log_sum) {
   const core::Scratch<float> scratch(static_cast<std::size_t>((a.head_size + kKeyBlock) * block.width));
   float* const queries = scratch.get();

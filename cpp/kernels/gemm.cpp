@@ -9,6 +9,7 @@
 #include "kernels/gemm_epilogue.h"
 #include "kernels/gemm_packed.h"
 #include "kernels/gemv.h"
+#include "kernels/lanes.h"
 
 namespace nervure::kernels::NV_ISA {
 namespace {
@@ -27,13 +28,9 @@ constexpr std::int64_t kNarrowPanel = (kTileVectors - 1) * kLanes;
 constexpr std::int64_t kDepth = 384;         // of one pass over K: a panel of B then fits the second-level cache twice
 constexpr std::int64_t kLocalColumns = 384;  // of B packed by one chunk for itself
 
-NV_INLINE std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-NV_INLINE std::int64_t least(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
-NV_INLINE std::int64_t most(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
-
 /// A step that cuts n into `pieces` or fewer, all alike but the last, each a multiple of `unit`.
 NV_INLINE std::int64_t even_step(std::int64_t n, std::int64_t pieces, std::int64_t unit) {
-  return most(ceil_div(ceil_div(n, most(pieces, 1)), unit) * unit, unit);
+  return larger(ceil_div(ceil_div(n, larger(pieces, 1)), unit) * unit, unit);
 }
 
 enum class Path { vector, dots, block };
@@ -51,14 +48,14 @@ void set_chunks(const Gemm& g, Plan& plan) {
 
 /// Cut into about `wanted` chunks: columns first, so that every chunk reads its own part of B.
 void cut_columns_first(const Gemm& g, std::int64_t wanted, std::int64_t most_columns, Plan& plan) {
-  plan.column_step = even_step(g.N, most(wanted, ceil_div(g.N, most_columns)), kNarrowPanel);
+  plan.column_step = even_step(g.N, larger(wanted, ceil_div(g.N, most_columns)), kNarrowPanel);
   const std::int64_t columns = ceil_div(g.N, plan.column_step);
   plan.row_step = even_step(g.M, wanted / columns, kTileRows);
   set_chunks(g, plan);
 }
 
 void cut_rows_first(const Gemm& g, std::int64_t wanted, Plan& plan) {
-  plan.row_step = even_step(g.M, least(wanted, most(g.M / 96, 1)), 4 * kTileRows);
+  plan.row_step = even_step(g.M, smaller(wanted, larger(g.M / 96, 1)), 4 * kTileRows);
   const std::int64_t rows = ceil_div(g.M, plan.row_step);
   plan.column_step = even_step(g.N, ceil_div(wanted, rows), kNarrowPanel);
   set_chunks(g, plan);
@@ -90,7 +87,7 @@ Plan make_plan(const Gemm& g, std::int64_t batch) {
   const std::int64_t work = g.M * g.N * g.K;
   Plan plan = small_plan(g);
   if (work * batch <= kSerial) return plan;
-  const std::int64_t wanted = most(work / most(kChunk, work * batch / kMostChunks), 1);
+  const std::int64_t wanted = larger(work / larger(kChunk, work * batch / kMostChunks), 1);
   plan.blocking.depth = even_step(g.K, ceil_div(g.K, kDepth), 4);
   if (plan.path == Path::vector) {
     // Rows of B are read in pieces of 1 KiB at least when they lie along the columns.
@@ -113,8 +110,8 @@ Plan make_plan(const Gemm& g, std::int64_t batch) {
 
 void run_chunk(const Gemm& g, const Plan& plan, std::int64_t chunk) {
   const std::int64_t i = chunk == 0 ? 0 : chunk / plan.column_chunks, j = chunk - i * plan.column_chunks;
-  const Range rows{i * plan.row_step, least((i + 1) * plan.row_step, g.M)};
-  const Range columns{j * plan.column_step, least((j + 1) * plan.column_step, g.N)};
+  const Range rows{i * plan.row_step, smaller((i + 1) * plan.row_step, g.M)};
+  const Range columns{j * plan.column_step, smaller((j + 1) * plan.column_step, g.N)};
   switch (plan.path) {
     case Path::vector:
       return multiply_vector(g, columns);
@@ -138,14 +135,14 @@ Gemm depth_part(const Gemm& g, std::int64_t p, std::int64_t end) {
 bool splits_depth(const Gemm& g) { return g.M * g.N <= 16 * 1024 && g.K >= 1024 && g.M * g.N * g.K > 2 * kSerial; }
 
 void split_depth(const Gemm& g) {
-  const std::int64_t wanted = most(2, least(least(g.K / 256, 16), g.M * g.N * g.K / kChunk));
+  const std::int64_t wanted = larger(2, smaller(smaller(g.K / 256, 16), g.M * g.N * g.K / kChunk));
   const std::int64_t step = even_step(g.K, wanted, 16);
   const std::int64_t parts = ceil_div(g.K, step);
   const std::int64_t size = ceil_div(g.M * g.N, 16) * 16;
   const core::Scratch<float> scratch(static_cast<std::size_t>(parts * size));
   float* const sums = scratch.get();
   core::parallel_chunks(parts, [&](std::int64_t chunk) {
-    Gemm part = depth_part(g, chunk * step, least((chunk + 1) * step, g.K));
+    Gemm part = depth_part(g, chunk * step, smaller((chunk + 1) * step, g.K));
     part.c = sums + chunk * size;
     part.ldc = g.N;
     part.column_bias = part.row_bias = nullptr;
@@ -171,11 +168,11 @@ Gemm member(const Gemm& g, const GemmBatch& batch, std::int64_t index) {
 void multiply_batch(const Gemm& g, const GemmBatch& batch) {
   const std::int64_t count = batch.outer * batch.inner;
   const Plan plan = make_plan(g, count);
-  const std::int64_t work = most(g.M * g.N * g.K, 1);
-  const std::int64_t group = plan.chunks > 1 ? 1 : least(most(kChunk / work, 1), ceil_div(count, 2));
+  const std::int64_t work = larger(g.M * g.N * g.K, 1);
+  const std::int64_t group = plan.chunks > 1 ? 1 : smaller(larger(kChunk / work, 1), ceil_div(count, 2));
   core::parallel_chunks(ceil_div(count, group) * plan.chunks, [&](std::int64_t chunk) {
     const std::int64_t first = chunk / plan.chunks * group;
-    for (std::int64_t b = first; b < least(first + group, count); ++b)
+    for (std::int64_t b = first; b < smaller(first + group, count); ++b)
       run_chunk(member(g, batch, b), plan, chunk % plan.chunks);
   });
 }
@@ -186,10 +183,10 @@ bool is_large(const Gemm& g) { return !is_small(g) && !is_shallow(g); }
 template <class Body>
 NV_INLINE void in_slabs(const Gemm& g, const Body& body) {
   if (g.M * g.N * g.K <= kLongest || is_large(g)) return body(g);
-  const std::int64_t area = least(g.M, 192) * least(g.N, kLocalColumns);  // of the largest chunk, about
-  const std::int64_t slab = most(kLongest / area / kDepth, 1) * kDepth;
+  const std::int64_t area = smaller(g.M, 192) * smaller(g.N, kLocalColumns);  // of the largest chunk, about
+  const std::int64_t slab = larger(kLongest / area / kDepth, 1) * kDepth;
   for (std::int64_t p = 0; p < g.K; p += slab) {
-    Gemm part = depth_part(g, p, least(p + slab, g.K));
+    Gemm part = depth_part(g, p, smaller(p + slab, g.K));
     part.accumulate = p > 0 || g.accumulate;
     if (p + slab < g.K) {
       part.column_bias = part.row_bias = nullptr;

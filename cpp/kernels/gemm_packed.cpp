@@ -4,6 +4,7 @@
 #include "core/parallel.h"
 #include "core/scratch.h"
 #include "kernels/gemm_pack.h"
+#include "kernels/lanes.h"
 
 namespace nervure::kernels::NV_ISA {
 namespace {
@@ -30,9 +31,6 @@ constexpr std::int64_t kHugePage = (2 << 20) / sizeof(float);
 // Of A copied at a time: bounds the working memory.
 constexpr std::int64_t kMostRows = 4096;
 
-NV_INLINE std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-NV_INLINE std::int64_t least(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
-NV_INLINE std::int64_t most(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
 NV_INLINE std::int64_t even_step(std::int64_t n, std::int64_t most, std::int64_t unit) {
   return ceil_div(ceil_div(n, ceil_div(n, most)), unit) * unit;
 }
@@ -57,7 +55,7 @@ void multiply_chunk(const Slab& slab, Range rows, Range columns) {
   const Gemm& g = *slab.product;
   const Panels panels = cut_narrow_panels(columns.size());
   const std::int64_t width = ceil_div(columns.size(), kLanes) * kLanes;
-  const core::Scratch<float> scratch(static_cast<std::size_t>(most(width * slab.depth.size(), kHugePage)));
+  const core::Scratch<float> scratch(static_cast<std::size_t>(larger(width * slab.depth.size(), kHugePage)));
   pack_panels(g, slab.depth, columns, panels, scratch.get());
   const float* const a = slab.packed_a ? slab.packed_a + (rows.begin - slab.rows.begin) * slab.a_stride : nullptr;
   const bool first = slab.depth.begin == 0, last = slab.depth.end == g.K;
@@ -69,16 +67,16 @@ void multiply_chunk(const Slab& slab, Range rows, Range columns) {
 void multiply_slab(const Slab& slab) {
   const Gemm& g = *slab.product;
   const std::int64_t M = slab.rows.size(), blocks = ceil_div(g.N, kBlockColumns);
-  const std::int64_t pieces = most(least(ceil_div(kChunks, blocks), M / kFewestRows), 1);
-  const std::int64_t whole = most(blocks - 2, 0) * pieces;  // chunks before those of the last two blocks
+  const std::int64_t pieces = larger(smaller(ceil_div(kChunks, blocks), M / kFewestRows), 1);
+  const std::int64_t whole = larger(blocks - 2, 0) * pieces;  // chunks before those of the last two blocks
   core::parallel_chunks(whole + (blocks - whole / pieces) * 2 * pieces, [&](std::int64_t chunk) {
     const bool halves = chunk >= whole;
     const std::int64_t cut = halves ? 2 * pieces : pieces, number = halves ? chunk + whole : chunk;
     const std::int64_t step = even_step(M, ceil_div(M, cut), kTileRows);
     const std::int64_t i = number % cut * step, j = number / cut * kBlockColumns;
     if (i >= M) return;
-    multiply_chunk(slab, {slab.rows.begin + i, slab.rows.begin + least(i + step, M)},
-                   {j, least(j + kBlockColumns, g.N)});
+    multiply_chunk(slab, {slab.rows.begin + i, slab.rows.begin + smaller(i + step, M)},
+                   {j, smaller(j + kBlockColumns, g.N)});
   });
 }
 
@@ -88,13 +86,13 @@ void multiply_packed(const Gemm& g) {
   // Rows whose distance is a multiple of 1 KiB fall on a few sets of the first-level cache and push each other out; the
   // copy takes as long as eight chunks of columns lose by that.
   const bool copies_a = g.a_transposed || (g.lda % 256 == 0 && g.N >= 8 * kBlockColumns);
-  const std::int64_t depth = even_step(g.K, kDepth, 4), rows = least(g.M, kMostRows);
+  const std::int64_t depth = even_step(g.K, kDepth, 4), rows = smaller(g.M, kMostRows);
   const std::int64_t a_stride = ceil_div(depth, kLanes) * kLanes + 16;
   const core::Scratch<float> scratch(
       static_cast<std::size_t>(copies_a ? ceil_div(rows, kLanes) * kLanes * a_stride : 1));
   for (std::int64_t i = 0; i < g.M; i += rows) {
     for (std::int64_t p = 0; p < g.K; p += depth) {
-      Slab slab{&g, {i, least(i + rows, g.M)}, {p, least(p + depth, g.K)}, nullptr, a_stride};
+      Slab slab{&g, {i, smaller(i + rows, g.M)}, {p, smaller(p + depth, g.K)}, nullptr, a_stride};
       if (copies_a) {
         copy_a(g, slab.rows, slab.depth, scratch.get(), a_stride);
         slab.packed_a = scratch.get();

@@ -10,6 +10,7 @@
 #include "kernels/linear.h"
 #include "ops/activation.h"
 #include "ops/conv_settings.h"
+#include "ops/images.h"
 #include "ops/ops.h"
 
 namespace nervure::ops {
@@ -32,15 +33,6 @@ Pair pair_of(const char* op, const char* what, const Dims& values, int spatial, 
     NV_CHECK(value >= least && value <= kLargest, op, what, " must be at least ", least, ", got ", value);
   if (spatial == 1) return {other, values[0]};
   return {values.front(), values.back()};
-}
-
-/// Memory order of activations: channels last, with or without a batch.
-Order activation_order(int rank, int spatial) {
-  if (rank == spatial + 2) return Order::channels_last(rank);
-  Order order = Order::row_major(rank);
-  for (int i = 0; i < spatial; ++i) order[i] = i + 1;
-  order[spatial] = 0;
-  return order;
 }
 
 /// Memory order of weights: [R, S, C / groups, K].
@@ -211,7 +203,7 @@ void layer_backward(const Saved& saved, core::Gradients& g) {
 /// x and weight lie as the kernels read them.
 Tensor run_layer(const char* op, const Layer& layer, const Tensor& x, const Tensor& weight, const Tensor& bias,
                  const Shape& shape) {
-  const Order order = activation_order(x.rank(), weight.rank() - 2);
+  const Order order = order_with_channels_last(x.rank(), weight.rank() - 2);
   const Activation activation = layer.activation;
   const Tensor y = Tensor::empty(shape, DType::float32, order);
   const bool recorded = core::needs_grad(x, weight, bias);
@@ -231,7 +223,8 @@ Tensor run_layer(const char* op, const Layer& layer, const Tensor& x, const Tens
 }
 
 Tensor as_activations(const Tensor& x, int spatial) {
-  return to_order(x.dtype() == DType::float32 ? x : cast(x, DType::float32), activation_order(x.rank(), spatial));
+  return to_order(x.dtype() == DType::float32 ? x : cast(x, DType::float32),
+                  order_with_channels_last(x.rank(), spatial));
 }
 
 Tensor convolve(const char* op, int spatial, const Tensor& input, const Tensor& weight, const Tensor& bias,
