@@ -15,6 +15,8 @@ import pytest
 
 import nervure as nv
 from nervure import cli, demo
+from nervure.demo import digits
+from nervure.demo.dates import dates
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -61,6 +63,47 @@ def test_demo_of_a_convolutional_network(tmp_path):
     assert f"loaded again: {accuracy[1]} %" in text
     state = nv.load(tmp_path / "nervure-demo" / "model.safetensors")
     assert state["1.weight"].shape == (32, 1, 3, 3)
+
+
+def test_demo_of_a_vision_transformer(tmp_path):
+    need_the_extra()
+    run = ("-m", "nervure", "demo", "--task", "vit", "--epochs", "8")
+    text = run_python(*run, folder=tmp_path)
+    accuracy = re.search(r"test accuracy (\d+\.\d+) % of 360 images", text)
+    assert float(accuracy[1]) >= 30  # about 98 after the usual 60 epochs
+    assert f"loaded again: {accuracy[1]} %" in text
+    for name in ("learning_curves.png", "confusion_matrix.png"):
+        assert (tmp_path / "nervure-demo" / name).read_bytes().startswith(b"\x89PNG")
+    state = nv.load(tmp_path / "nervure-demo" / "model.safetensors")
+    assert state["1.pos_embed"].shape == (1, 16, 64)
+
+
+def test_demo_of_a_translation(tmp_path):
+    pytest.importorskip("matplotlib")
+    run = ("-m", "nervure", "demo", "--task", "translate", "--epochs", "2")
+    text = run_python(*run, folder=tmp_path)
+    greedy, beam = re.search(r"greedy (\d+\.\d+) %, beam search (\d+\.\d+) %", text).groups()
+    assert float(greedy) >= 90
+    assert float(beam) >= 90
+    assert f"loaded again: {greedy} %" in text
+    for name in ("learning_curves.png", "attention.png"):
+        assert (tmp_path / "nervure-demo" / name).read_bytes().startswith(b"\x89PNG")
+    state = nv.load(tmp_path / "nervure-demo" / "model.safetensors")
+    assert state["encoder.weight_hh_l0"].shape == (288, 96)
+
+
+def test_demo_dates_mean_what_they_say():
+    pairs = dates(2000, seed=1)
+    assert pairs == dates(2000, seed=1)
+    assert pairs != dates(2000, seed=2)
+    for source, target in pairs:
+        year, _, day = target.split("-")
+        assert 1970 <= int(year) <= 2030
+        assert str(int(day)) in source
+        assert year[2:] in source
+    assert {"the 1st of", "the 2nd of", "the 3rd of", "the 11th of"} <= {
+        re.match("the [0-9a-z]* of|", source)[0] for source, _ in pairs
+    }
 
 
 def test_example_of_digits_with_convolutions(tmp_path):
@@ -121,7 +164,7 @@ def test_demo_is_repeatable(tmp_path, capsys):
 
 def test_demo_splits_without_leaks():
     pytest.importorskip("sklearn")
-    train, validation, test = demo.load_digits(0)
+    train, validation, test = digits.load_digits(0)
     assert [len(part.y) for part in (train, validation, test)] == [1221, 216, 360]
     assert train.x.mean() == pytest.approx(0, abs=1e-5)
     assert train.x.std() == pytest.approx(1, abs=1e-5)
@@ -134,18 +177,18 @@ def test_demo_splits_without_leaks():
 
 def test_demo_varies_images():
     rng = np.random.default_rng(0)
-    digits = np.arange(200)
+    labels = np.arange(200)
     images = np.full((200, 8, 8), -1, np.float32)
-    images[:, 3, 4] = digits + 10
-    varied = demo.vary(demo.Split(images.reshape(200, 64), digits, -1.0), rng)
-    assert sorted(varied.y) == digits.tolist()
+    images[:, 3, 4] = labels + 10
+    varied = digits.vary(digits.Split(images.reshape(200, 64), labels, -1.0), rng)
+    assert sorted(varied.y) == labels.tolist()
     place = varied.x.argmax(axis=1)
     np.testing.assert_allclose(varied.x[np.arange(200), place], varied.y + 10, atol=1.5)
     assert set(place // 8) == {2, 3, 4}
     assert set(place % 8) == {3, 4, 5}
     blank = np.sort(varied.x, axis=1)[:, :-1]
     assert blank.mean() == pytest.approx(-1, abs=0.02)
-    assert blank.std() == pytest.approx(demo.NOISE, abs=0.02)
+    assert blank.std() == pytest.approx(digits.NOISE, abs=0.02)
 
 
 @pytest.mark.parametrize(
