@@ -115,7 +115,9 @@ def attention_weights(model: Module, *inputs: Any, **named: Any) -> Arrays:
 
 def attention_of(model: Module, run: Callable[[], Any]) -> Arrays:
     """Weights of all attentions while ``run`` runs the model."""
-    chosen = {name: m for name, m in model.named_modules() if isinstance(m, ATTENTION)}
+    chosen: dict[str, Module] = {
+        name: m for name, m in model.named_modules() if isinstance(m, ATTENTION)
+    }
     names = _names(chosen)
     found: dict[str, list[NDArray[Any]]] = {}
 
@@ -149,8 +151,10 @@ def _attend(
     return (y, returned if wants else None), weights.numpy().reshape(shape)
 
 
-_ARGUMENTS = ("query", "key", "value", "key_padding_mask", "need_weights", "attn_mask")
-_ARGUMENTS += ("average_attn_weights", "is_causal")
+_ARGUMENTS = (
+    *("query", "key", "value", "key_padding_mask"),
+    *("need_weights", "attn_mask", "average_attn_weights", "is_causal"),
+)
 
 
 def _packed_weights(module: PackedAttention, x: Tensor) -> NDArray[Any]:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,11 +58,11 @@ def activations(
     """
     arrays = named_arrays("activations", outputs, "array")
     panels = {name: _picture(name, array, sample, max_maps) for name, array in arrays.items()}
-    heights = [_height(picture) + 0.4 for picture in panels.values()]
+    heights = [_height(picture, arrays[name].ndim) + 0.4 for name, picture in panels.items()]
     figure = new_figure("activations", WIDTH, sum(heights))
     grid = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
     for axes, (name, picture) in zip(grid, panels.items(), strict=True):
-        _draw(axes, picture)
+        _draw(axes, picture, arrays[name].ndim)
         shape = "\N{MULTIPLICATION SIGN}".join(map(str, arrays[name].shape[1:]))
         axes.set_title(f"{plain(name, 60)}  {shape}".strip(), fontsize=8, loc="left")
     return save(figure, path)
@@ -79,7 +79,7 @@ def _picture(name: str, array: NDArray[Any], sample: int, most: int) -> NDArray[
         raise IndexError(f"[plot.activations] sample {sample} is out of range for {len(array)}")
     values = np.asarray(array[sample], dtype=np.float64)
     if values.ndim != 3:
-        return values.T
+        return np.asarray(values.T)
     maps = values[: max(most, 1)]
     count, height, width = maps.shape
     # As many columns as make the whole four times as wide as high.
@@ -87,24 +87,25 @@ def _picture(name: str, array: NDArray[Any], sample: int, most: int) -> NDArray[
     return mosaic(maps, columns, gap=max(1, round(width / 16)))
 
 
-def _height(picture: NDArray[Any]) -> float:
+def _height(picture: NDArray[Any], dimensions: int) -> float:
     """In inches."""
-    if picture.ndim == 1:
-        return 0.8
+    if dimensions < 4:
+        return 0.8 if dimensions == 2 else 1.2
     height, width = picture.shape
     return float(np.clip(WIDTH * height / width, 0.35, 2.4))
 
 
-def _draw(axes: Axes, picture: NDArray[Any]) -> None:
-    if picture.ndim == 1:
+def _draw(axes: Axes, picture: NDArray[Any], dimensions: int) -> None:
+    if dimensions == 2:
         axes.stairs(picture, np.arange(len(picture) + 1) - 0.5, fill=True, color=BLUE, alpha=0.75)
         axes.tick_params(labelsize=7)
         axes.margins(x=0.01)
         tidy(axes)
         return
-    height, width = picture.shape
-    near = 0.1 < height / width < 10
-    axes.imshow(
-        picture, cmap="viridis", interpolation="none", aspect="equal" if near else "auto"
-    ).axes.set_anchor("W")
+    shape: Literal["equal", "auto"] = "equal" if dimensions == 4 else "auto"
+    axes.imshow(picture, cmap="viridis", interpolation="none", aspect=shape)
+    axes.set_anchor("W")
     bare(axes)
+    if dimensions == 3:
+        axes.set_xlabel("step", fontsize=7)
+        axes.set_ylabel("feature", fontsize=7)

@@ -57,8 +57,8 @@ def attention_maps(
     maps = {name: _heads(name, array, sample)[:max_heads] for name, array in arrays.items()}
     across = max(map(len, maps.values()))
     labelled = rows is not None or columns is not None
-    side = max(2.4 if labelled else 1.5, 7.4 / across) if across > 1 else 4.2
-    side = min(side, 3.4) if across > 1 else side
+    # Wide enough for the labels, and no wider than a page if there are few heads.
+    side = min(3.4, max(2.4 if labelled else 1.5, 7.4 / across)) if across > 1 else 4.2
     heights = [_height(heads, side) + (0.9 if labelled else 0.45) for heads in maps.values()]
     figure = new_figure("attention_maps", side * across + 0.6, sum(heights))
     grid = figure.subplots(len(maps), across, squeeze=False, height_ratios=heights)
@@ -69,7 +69,9 @@ def attention_maps(
                 continue
             _draw(axes, heads[h], rows if h == 0 else None, columns)
             told = f"head {h}" if len(heads) > 1 else ""
-            axes.set_title(f"{plain(name) if h == 0 else ''}  {told}".strip(), fontsize=8, loc="left")
+            axes.set_title(
+                f"{plain(name) if h == 0 else ''}  {told}".strip(), fontsize=8, loc="left"
+            )
     return save(figure, path)
 
 
@@ -92,7 +94,10 @@ def _height(heads: NDArray[Any], side: float) -> float:
 
 
 def _draw(
-    axes: Axes, weights: NDArray[Any], rows: Sequence[object] | None, columns: Sequence[object] | None
+    axes: Axes,
+    weights: NDArray[Any],
+    rows: Sequence[object] | None,
+    columns: Sequence[object] | None,
 ) -> None:
     queries, keys = weights.shape
     near = 0.2 < queries / keys < 5

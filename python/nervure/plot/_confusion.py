@@ -59,8 +59,8 @@ def confusion_matrix(
         axes.imshow(np.where(shown & (counts > 0), values, np.nan), cmap=colours, vmin=0, vmax=1.2)
     if len(counts) <= MOST_NUMBERS:
         _write_counts(axes, counts, share)
-    shown = slice(None, None, -(-len(names) // MOST_LABELS))
-    places, labelled = range(len(names))[shown], [plain(name, 24) for name in names[shown]]
+    every = -(-len(names) // MOST_LABELS)
+    places, labelled = range(0, len(names), every), [plain(name, 24) for name in names[::every]]
     small = 10.0 if len(labelled) <= MOST_NUMBERS else 6.0
     wide = max(map(len, labelled)) > 3
     axes.set_xticks(places, labelled, rotation=90 if wide else 0, fontsize=small)

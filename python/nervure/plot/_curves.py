@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 TRAINING, VALIDATION = BLUE, ORANGE
 COLUMNS = 3
 
+
 def learning_curves(history: Any, path: StrPath | None = None) -> Figure:
     """Loss and metrics over the epochs, training and validation in one panel.
 
@@ -94,18 +95,27 @@ def _mark_best(axes: Axes, name: str, label: str, colour: str, values: Any) -> N
     """A dot and the value at the best epoch of the validation (of the training without one)."""
     if not np.isfinite(values).any():
         return
-    lower_is_better = any(word in name for word in ("loss", "error", "perplexity"))
-    best = int(np.nanargmin(values) if lower_is_better else np.nanargmax(values))
+    best = best_epoch(name, values)
     axes.plot(best + 1, values[best], "o", color=colour, markersize=4)
     axes.annotate(
         f"{values[best]:.4g}",
         (best + 1, values[best]),
         textcoords="offset points",
-        xytext=(0, -14 if not lower_is_better else 7),
+        xytext=(0, 7 if _is_better_low(name) else -14),
         ha="center",
         fontsize=8,
         color=colour,
     )
+
+
+def best_epoch(name: str, values: NDArray[np.float64]) -> int:
+    """Where the value of this name is best; one of them must be a number."""
+    finite = np.where(np.isfinite(values), values, np.nan)
+    return int(np.nanargmin(finite) if _is_better_low(name) else np.nanargmax(finite))
+
+
+def _is_better_low(name: str) -> bool:
+    return any(word in name for word in ("loss", "error", "perplexity"))
 
 
 def roc_curves(curves: Any, path: StrPath | None = None) -> Figure:

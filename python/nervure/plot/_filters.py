@@ -58,7 +58,7 @@ def learned_filters(
     bare(axes)
     if whole.ndim == 2:
         bar = figure.colorbar(image, ax=axes, shrink=min(1.0, 2.0 / (height * scale)), aspect=12)
-        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.outline.set_visible(False)
         bar.ax.tick_params(labelsize=7)
     else:
         # Between the filters there is nothing: transparent.

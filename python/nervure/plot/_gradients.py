@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nervure.plot._figure import BLUE, GREY, ORANGE, RED, StrPath, named_arrays, new_figure, plain, save, tidy
+from nervure.plot._figure import (
+    BLUE,
+    GREY,
+    ORANGE,
+    RED,
+    StrPath,
+    named_arrays,
+    new_figure,
+    plain,
+    save,
+    tidy,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,7 +64,9 @@ def gradient_flow(flow: Any, path: StrPath | None = None) -> Figure:
     figure = new_figure("gradient_flow", 6.0, 3.6)
     axes = figure.subplots()
     for label, norms in lines:
-        axes.plot(np.where(norms > 0, norms, np.nan), label=plain(label, 60), linewidth=1.6)
+        axes.plot(
+            np.where(norms > 0, norms, np.nan), label=plain(label, 60), linewidth=1.6, marker="."
+        )
     axes.set_yscale("log")
     axes.set_xlabel("time step t")
     axes.set_ylabel("norm of dL/dh_t")

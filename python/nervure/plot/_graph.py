@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from nervure.data._arrays import leaves
 from nervure.plot._figure import GREY, StrPath, new_figure, plain, save
 
 if TYPE_CHECKING:
@@ -67,13 +68,17 @@ def model_graph(
     ImportError
         Without matplotlib.
     """
-    run = None if inputs is None else lambda: _called(model, inputs)
-    return save(draw_graph(model, run, depth), path)
+    run, batch = None, None
+    if inputs is not None:
+        run, batch = (lambda: _called(model, inputs)), len(leaves(inputs)[0])
+    return save(draw_graph(model, run, batch, depth), path)
 
 
-def draw_graph(model: Module, run: Callable[[], Any] | None, depth: int | None) -> Figure:
-    """Figure of a model that ``run`` runs."""
-    rows = _rows(model, {} if run is None else _shapes(model, run), depth)
+def draw_graph(
+    model: Module, run: Callable[[], Any] | None, batch: int | None, depth: int | None
+) -> Figure:
+    """Figure of a model that ``run`` runs with a batch of this size."""
+    rows = _rows(model, {} if run is None else _shapes(model, run, batch), depth)
     figure = new_figure("model_graph", END + 0.3, ROW * (len(rows) + 2) + 0.2)
     axes = figure.subplots()
     axes.set_xlim(-0.1, END + 0.1)
@@ -116,7 +121,7 @@ def _rows(model: Module, shapes: dict[int, str], depth: int | None) -> list[Row]
     return rows
 
 
-def _shapes(model: Module, run: Callable[[], Any]) -> dict[int, str]:
+def _shapes(model: Module, run: Callable[[], Any], batch: int | None) -> dict[int, str]:
     from nervure._grad_mode import no_grad
     from nervure.diagnostics._watch import evaluating, watched
 
@@ -126,7 +131,10 @@ def _shapes(model: Module, run: Callable[[], Any]) -> dict[int, str]:
         output = forward(*args, **kwargs)
         first = output[0] if isinstance(output, tuple) and output else output
         if hasattr(first, "shape"):
-            shapes[id(module)] = " \N{MULTIPLICATION SIGN} ".join(map(str, first.shape))
+            sizes = list(map(str, first.shape))
+            if first.shape and first.shape[0] == batch:
+                sizes[0] = "N"  # whatever the batch was
+            shapes[id(module)] = " \N{MULTIPLICATION SIGN} ".join(sizes)
         return output
 
     with evaluating(model), no_grad(), watched(list(model.modules()), remember):
@@ -177,10 +185,12 @@ def _draw(axes: Axes, row: Row, y: float, largest: int) -> None:
     )
     axes.add_patch(Rectangle((x, y - half), 0.06, 2 * half, facecolor=colour, linewidth=0))
     name = axes.text(x + 0.14, y, plain(row.name, 24), va="center", fontsize=9, weight="bold")
-    beside = {"va": "center", "textcoords": "offset points", "annotation_clip": False}
-    kind = axes.annotate(
-        plain(row.kind, 32), (1, 0.5), (6, 0), xycoords=name, fontsize=9, **beside
-    )
+    beside: dict[str, Any] = {
+        "va": "center",
+        "textcoords": "offset points",
+        "annotation_clip": False,
+    }
+    kind = axes.annotate(plain(row.kind, 32), (1, 0.5), (6, 0), xycoords=name, fontsize=9, **beside)
     room = 56 - len(row.name) - len(row.kind) - 3 * row.depth
     detail = "frozen" if row.frozen else row.detail
     if detail and room > 6:
@@ -191,6 +201,4 @@ def _draw(axes: Axes, row: Row, y: float, largest: int) -> None:
     if row.parameters:
         axes.text(COUNT, y, f"{row.parameters:,}", ha="right", va="center", fontsize=8.5)
         width = (END - BAR) * row.parameters / largest
-        axes.add_patch(
-            Rectangle((BAR, y - 0.5 * half), width, half, facecolor=colour, linewidth=0)
-        )
+        axes.add_patch(Rectangle((BAR, y - 0.5 * half), width, half, facecolor=colour, linewidth=0))

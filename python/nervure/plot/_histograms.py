@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 COLUMNS = 4
 
 
-def weight_histograms(weights: Any, path: StrPath | None = None, *, bins: int | None = None) -> Figure:
+def weight_histograms(
+    weights: Any, path: StrPath | None = None, *, bins: int | None = None
+) -> Figure:
     """How the values of every parameter are distributed.
 
     Parameters
@@ -41,7 +43,9 @@ def weight_histograms(weights: Any, path: StrPath | None = None, *, bins: int | 
     return _histograms("weight_histograms", arrays, bins, BLUE, path)
 
 
-def gradient_histograms(gradients: Any, path: StrPath | None = None, *, bins: int | None = None) -> Figure:
+def gradient_histograms(
+    gradients: Any, path: StrPath | None = None, *, bins: int | None = None
+) -> Figure:
     """How the gradients of every parameter are distributed.
 
     Parameters
@@ -66,7 +70,11 @@ def gradient_histograms(gradients: Any, path: StrPath | None = None, *, bins: in
 
 
 def _histograms(
-    function: str, arrays: dict[str, NDArray[Any]], bins: int | None, colour: str, path: StrPath | None
+    function: str,
+    arrays: dict[str, NDArray[Any]],
+    bins: int | None,
+    colour: str,
+    path: StrPath | None,
 ) -> Figure:
     columns = min(len(arrays), COLUMNS)
     rows = -(-len(arrays) // columns)
@@ -84,7 +92,8 @@ def _histogram(axes: Axes, name: str, values: NDArray[Any], bins: int | None, co
     if finite.size:
         counts, edges = _counted(finite, bins)
         axes.stairs(counts, edges, fill=True, color=colour, alpha=0.75)
-        axes.axvline(0.0, color=GREY, linewidth=0.6)
+        if edges[0] < 0 < edges[-1]:
+            axes.axvline(0.0, color=GREY, linewidth=0.6)
     axes.set_title(plain(name, 34), fontsize=8, loc="left", pad=14)
     note, ink = _note(values, finite)
     axes.annotate(note, (0, 1), (0, 3), "axes fraction", "offset points", fontsize=7, color=ink)
