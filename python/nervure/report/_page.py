@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from typing import TYPE_CHECKING
 
 from nervure.report._style import STYLE
 from nervure.report._svg import inline_svg
+from nervure.report._text import clean
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,14 +18,6 @@ _POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; "
     "form-action 'none'"
 )
-
-
-def clean(text: object) -> str:
-    """Somebody's text for HTML: escaped, and without what no page may contain."""
-    readable = (
-        c if c in "\n\t" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text)
-    )
-    return escape("".join(readable))
 
 
 class Page:

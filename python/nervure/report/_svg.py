@@ -6,8 +6,9 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from html import escape
 from typing import TYPE_CHECKING
+
+from nervure.report._text import clean
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,7 +31,7 @@ def inline_svg(figure: Figure, number: int, description: str) -> str:
     box = re.search(r'viewBox="[^"]*"', opening)
     assert box
     return (
-        f'<svg role="img" aria-label="{escape(description)}" {box[0]} '
+        f'<svg role="img" aria-label="{clean(description)}" {box[0]} '
         f'style="--width:{width:.0f}px">{rest}'.strip()
     )
 
