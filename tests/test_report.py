@@ -18,6 +18,7 @@ import pytest
 
 import nervure as nv
 from nervure import nn, plot, report
+from nervure.callbacks import TerminateOnNaN
 from nervure.data import ArrayDataset, DataLoader
 
 HOSTILE = [
@@ -230,6 +231,21 @@ def test_without_validation_data(tmp_path):
         *("Learning curves", "Validation", "Model", "Weights", "Gradients", "Activations"),
         "Settings",
     ]
+
+
+@needs_matplotlib
+def test_warnings_come_first(tmp_path):
+    x = np.full((8, 3), np.nan, "f4")
+    trainer = nv.Trainer(nn.Linear(3, 1), "mse")
+    with pytest.warns(RuntimeWarning, match="TerminateOnNaN"):
+        trainer.fit(x, x[:, 0], callbacks=TerminateOnNaN())
+    trainer.warnings.append("<b>second</b>")
+    trainer.report(tmp_path / "r.html")
+    assert sections(tmp_path / "r.html")[0] == "Warnings"
+    text = (tmp_path / "r.html").read_text("utf-8")
+    assert '<p class="warning">[TerminateOnNaN] ' in text
+    assert '<p class="warning">&lt;b&gt;second&lt;/b&gt;</p>' in text
+    assert "stopped because of values that were not finite" in text
 
 
 # ---- what it leaves alone ------------------------------------------------------------------------

@@ -66,7 +66,7 @@ def _words(name: str) -> str:
 
 def warnings(page: Page, trainer: Trainer) -> None:
     """What the training warned of."""
-    told = list(dict.fromkeys(map(str, getattr(trainer, "warnings", ()))))
+    told = list(dict.fromkeys(trainer.warnings))
     if told:
         page.section("Warnings")
         for text in told:

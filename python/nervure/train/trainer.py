@@ -92,6 +92,8 @@ class Trainer:
         True ends the training after the event at which it is set.
     interrupted : bool
         Whether Ctrl-C ended the last ``fit``.
+    warnings : list of str
+        What training warned of so far, for :meth:`report`.
 
     Raises
     ------
@@ -163,6 +165,7 @@ class Trainer:
         self.current_group: list[tuple[Batch, Any, tuple[int, int]]] = []
         self._run: Fit | None = None
         self._validation: Feed | None = None  # of the last fit, for report()
+        self.warnings: list[str] = []
         self._pending: dict[str, Any] | None = None
 
     @property
