@@ -38,6 +38,9 @@ def test_learning_curves(tmp_path):
 @pytest.mark.usefixtures("_matplotlib")
 def test_learning_curves_of_odd_histories(tmp_path):
     assert len(plot.learning_curves(SimpleNamespace(history=HISTORY)).axes) == 2
+    (axes,) = plot.learning_curves({"loss": [2.0]}).axes
+    assert axes.lines[0].get_marker() == "o"
+    assert axes.get_xlim() == (0.5, 1.5)
     plot.learning_curves({"loss": [np.nan, np.nan], "val_loss": []}, tmp_path / "nan.png")
     plot.learning_curves({"loss": [0.0]}, tmp_path / "one.svg")
     with pytest.raises(ValueError, match="at least one value"):
@@ -225,11 +228,13 @@ def test_histograms(tmp_path):
         "c": [np.nan],
         "d": [],
         "close": [1e8, 1e8 + 1e-6],
+        "long." * 20 + "bias": [1.0],
     }
     figure = plot.weight_histograms(arrays, tmp_path / "weights.png", bins=4)
     bars = figure.axes[0].patches[0].get_data()
     assert bars.values.tolist() == [2, 0, 1, 1]
     assert bars.edges[[0, -1]].tolist() == [0.0, 2.0]
+    assert figure.axes[-1].get_title(loc="left").endswith(".long.bias")
     notes = [axes.texts[0].get_text() for axes in figure.axes]
     assert notes[0] == "0.75 \N{PLUS-MINUS SIGN} 0.83"
     assert notes[1:5] == ["all zero", "2 not finite", "1 not finite", "empty"]

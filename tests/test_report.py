@@ -234,6 +234,14 @@ def test_without_validation_data(tmp_path):
 
 
 @needs_matplotlib
+def test_too_many_classes(tmp_path):
+    trainer = nv.Trainer(nn.Linear(3, 101), "cross_entropy")
+    trainer.report(tmp_path / "r.html", (np.ones((9, 3), "f4"), np.arange(9)))
+    text = (tmp_path / "r.html").read_text("utf-8")
+    assert "101 classes are too many for a confusion matrix." in text
+
+
+@needs_matplotlib
 def test_warnings_come_first(tmp_path):
     x = np.full((8, 3), np.nan, "f4")
     trainer = nv.Trainer(nn.Linear(3, 1), "mse")

@@ -64,7 +64,7 @@ def activations(
     for axes, (name, picture) in zip(grid, panels.items(), strict=True):
         _draw(axes, picture, arrays[name].ndim)
         shape = "\N{MULTIPLICATION SIGN}".join(map(str, arrays[name].shape[1:]))
-        axes.set_title(f"{plain(name, 60)}  {shape}".strip(), fontsize=8, loc="left")
+        axes.set_title(f"{plain(name, 60, end=True)}  {shape}".strip(), fontsize=8, loc="left")
     return save(figure, path)
 
 

@@ -70,7 +70,9 @@ def attention_maps(
             _draw(axes, heads[h], rows if h == 0 else None, columns)
             told = f"head {h}" if len(heads) > 1 else ""
             axes.set_title(
-                f"{plain(name) if h == 0 else ''}  {told}".strip(), fontsize=8, loc="left"
+                f"{plain(name, 26, end=True) if h == 0 else ''}  {told}".strip(),
+                fontsize=8,
+                loc="left",
             )
     return save(figure, path)
 

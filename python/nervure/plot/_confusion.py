@@ -73,8 +73,9 @@ def confusion_matrix(
         axes.set_xticks(np.arange(len(names) + 1) - 0.5, minor=True)
         axes.set_yticks(np.arange(len(names) + 1) - 0.5, minor=True)
         axes.grid(which="minor", color=GRID, linewidth=0.8)
+        axes.spines[:].set_visible(False)
+    axes.spines[:].set_color(GRID)
     axes.tick_params(which="both", length=0)
-    axes.spines[:].set_visible(False)
     return save(figure, path)
 
 

@@ -75,7 +75,10 @@ def _curve(axes: Axes, name: str, curves: Mapping[str, NDArray[np.float64]]) -> 
     ]
     for label, colour, values in shown:
         epochs = np.arange(1, len(values) + 1)
-        axes.plot(epochs, values, color=colour, label=label, linewidth=1.6, solid_capstyle="round")
+        dot = "o" if len(values) == 1 else None
+        axes.plot(
+            epochs, values, color=colour, label=label, linewidth=1.6, marker=dot, markersize=4
+        )
     if name != "learning_rate":  # none is the best
         _mark_best(axes, name, *shown[-1])
     positive = [values[values > 0] for _, _, values in shown]
@@ -85,6 +88,8 @@ def _curve(axes: Axes, name: str, curves: Mapping[str, NDArray[np.float64]]) -> 
         axes.set_yscale("log")
     axes.set_title(plain(name.replace("_", " ")), fontsize=11, loc="left")
     axes.set_xlabel("epoch")
+    if max(len(values) for _, _, values in shown) == 1:
+        axes.set_xlim(0.5, 1.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     tidy(axes)
     if len(shown) > 1:

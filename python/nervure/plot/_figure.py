@@ -51,11 +51,12 @@ def tidy(axes: Axes, *, grid: bool = True) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def plain(text: object, limit: int = 40) -> str:
-    """Somebody's text as a label: no formula, one line, and not too long."""
+def plain(text: object, limit: int = 40, *, end: bool = False) -> str:
+    """Somebody's text as a label: no formula, one line, and only its start (or end) if long."""
     line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text))
     if len(line) > limit:
-        line = line[: limit - 1] + "\N{HORIZONTAL ELLIPSIS}"
+        dots = "\N{HORIZONTAL ELLIPSIS}"
+        line = dots + line[1 - limit :] if end else line[: limit - 1] + dots
     return line.replace("$", r"\$")
 
 

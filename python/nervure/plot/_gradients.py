@@ -65,7 +65,10 @@ def gradient_flow(flow: Any, path: StrPath | None = None) -> Figure:
     axes = figure.subplots()
     for label, norms in lines:
         axes.plot(
-            np.where(norms > 0, norms, np.nan), label=plain(label, 60), linewidth=1.6, marker="."
+            np.where(norms > 0, norms, np.nan),
+            label=plain(label, 60, end=True),
+            linewidth=1.6,
+            marker=".",
         )
     axes.set_yscale("log")
     axes.set_xlabel("time step t")
@@ -118,7 +121,7 @@ def gradient_norms(gradients: Any, path: StrPath | None = None) -> Figure:
     for i in places[~lies]:
         text = "all zero" if largest[i] == 0 else "not finite"
         axes.text(0.01, i, text, color=RED, va="center", transform=axes.get_yaxis_transform())
-    axes.set_yticks(places, [plain(name, 60) for name in names], fontsize=8)
+    axes.set_yticks(places, [plain(name, 60, end=True) for name in names], fontsize=8)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlabel("|gradient|")
     tidy(axes)

@@ -94,7 +94,7 @@ def _histogram(axes: Axes, name: str, values: NDArray[Any], bins: int | None, co
         axes.stairs(counts, edges, fill=True, color=colour, alpha=0.75)
         if edges[0] < 0 < edges[-1]:
             axes.axvline(0.0, color=GREY, linewidth=0.6)
-    axes.set_title(plain(name, 34), fontsize=8, loc="left", pad=14)
+    axes.set_title(plain(name, 34, end=True), fontsize=8, loc="left", pad=14)
     note, ink = _note(values, finite)
     axes.annotate(note, (0, 1), (0, 3), "axes fraction", "offset points", fontsize=7, color=ink)
     axes.set_yticks([])

@@ -35,6 +35,7 @@ class Evaluation:
     few: Batch
     truth: NDArray[Any] | None  # (n,) classes, of classifiers
     scores: NDArray[Any] | None  # (n, C) probabilities, or (n,) those of class 1
+    note: str = ""  # what is left out, and why
 
 
 class _Kept(Metric):
@@ -60,6 +61,7 @@ def evaluate(trainer: Trainer, feed: Feed) -> Evaluation:
     objective = trainer._objective
     metrics: dict[str, Metric] = copy.deepcopy(trainer.metrics)
     penalty = float(trainer._penalty()) if trainer._penalty else 0.0
+    note = ""
     meter: Meter | None = None
     few: Batch | None = None
     for item in feed.epoch():
@@ -69,6 +71,8 @@ def evaluate(trainer: Trainer, feed: Feed) -> Evaluation:
             few = _first(batch, FEW)
             if _is_classifier(objective.kind, output, batch.y):
                 metrics[_KEPT] = _Kept()
+            elif objective.takes_classes and isinstance(output, Tensor) and output.ndim == 2:
+                note = f"{output.shape[1]:,} classes are too many for a confusion matrix."
             meter = Meter(metrics, objective)
         meter.add(
             float(objective(output, batch.y, batch.weight)) + penalty, batch.size, output, batch.y
@@ -77,7 +81,7 @@ def evaluate(trainer: Trainer, feed: Feed) -> Evaluation:
         raise ValueError("[Trainer.report] there are no batches to evaluate")
     logs = meter.logs()
     truth, scores = logs.pop(_KEPT, (None, None))
-    return Evaluation(logs, meter.count, few, truth, scores)
+    return Evaluation(logs, meter.count, few, truth, scores, note)
 
 
 def _is_classifier(kind: str, output: Any, y: Any) -> bool:

@@ -115,6 +115,8 @@ def evaluation(page: Page, found: Evaluation, class_names: Sequence[object] | No
     )
     if rows:
         page.table(rows, ["", "over all samples"], numbers=True)
+    if found.note:
+        page.text(found.note, "note")
     if found.truth is None or found.scores is None:
         return
     truth, scores = found.truth.reshape(-1), found.scores
