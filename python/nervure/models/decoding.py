@@ -251,7 +251,11 @@ class _Beams:
         del self.finished[row][self.size :]
 
     def done(self) -> bool:
-        """Whether no beginning can still overtake: every row has `size` whole sequences."""
+        """Whether every row has `size` whole sequences, which is when beam search usually ends.
+
+        With a length penalty a longer sequence could still overtake; waiting for it would mean
+        going on to `max_length` nearly always.
+        """
         return all(len(finished) >= self.size for finished in self.finished)
 
     def best(self) -> Decoded:
