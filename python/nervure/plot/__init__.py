@@ -7,7 +7,7 @@ behind. :meth:`nervure.Trainer.report` puts all of them on one page.
 """
 
 from nervure.plot._activations import activations
-from nervure.plot._attention import attention_maps
+from nervure.plot._attention import attention, attention_maps
 from nervure.plot._confusion import confusion_matrix
 from nervure.plot._curves import learning_curves, precision_recall_curves, roc_curves
 from nervure.plot._filters import learned_filters
@@ -17,6 +17,7 @@ from nervure.plot._histograms import gradient_histograms, weight_histograms
 
 __all__ = [
     "activations",
+    "attention",
     "attention_maps",
     "confusion_matrix",
     "gradient_flow",

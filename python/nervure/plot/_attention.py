@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from nervure.plot._figure import StrPath, bare, named_arrays, new_figure, plain, save
 
@@ -16,6 +16,55 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_LABELS = 40
+
+
+def attention(
+    weights: ArrayLike,
+    source: Sequence[object],
+    target: Sequence[object],
+    path: StrPath | None = None,
+) -> Figure:
+    """Which tokens of the source each token of the target looked at, as a heat map.
+
+    For all layers and heads of a model there is :func:`attention_maps`.
+
+    Parameters
+    ----------
+    weights
+        ``(T, S)``: a row for each token of the target, as in ``generate(...).attention[0]``. Rows
+        and columns behind the tokens named (ends, padding) are left out.
+    source, target
+        Their tokens; a string for its characters.
+    path
+        Where to write the picture.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer weights than tokens, or no tokens.
+    ImportError
+        Without matplotlib.
+    """
+    values = np.asarray(weights, dtype=np.float64)
+    columns, rows = [plain(token, 16) for token in source], [plain(token, 16) for token in target]
+    if not columns or not rows:
+        raise ValueError("[plot.attention] source and target must have tokens, got none")
+    if values.ndim != 2 or values.shape[0] < len(rows) or values.shape[1] < len(columns):
+        raise ValueError(
+            f"[plot.attention] weights must be at least ({len(rows)}, {len(columns)}), a row per "
+            f"token of the target, got {values.shape}"
+        )
+    figure = new_figure("attention", 1.2 + 0.24 * len(columns), 1.0 + 0.24 * len(rows))
+    axes = figure.subplots()
+    shown = values[: len(rows), : len(columns)]
+    axes.imshow(shown, cmap="Blues", vmin=0, vmax=max(float(shown.max()), 1e-6), aspect="auto")
+    axes.set_xticks(range(len(columns)), columns, rotation=90 if max(map(len, columns)) > 2 else 0)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set_xlabel("source")
+    axes.set_ylabel("written")
+    axes.tick_params(length=0, labelsize=8)
+    axes.spines[:].set_visible(False)
+    return save(figure, path)
 
 
 def attention_maps(
