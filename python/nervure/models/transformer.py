@@ -122,7 +122,7 @@ class TransformerSeq2Seq(Generation):
     def encode(self, source: Tensor, source_lengths: Lengths = None) -> Tensor:
         """Read a source (B, S): the memory (B, S, d_model)."""
         x = self._embedded(self.source_embedding, source, 0)
-        return self.encoder.forward(x, lengths=source_lengths)
+        return self.encoder.forward(x, lengths=lengths_tensor("TransformerSeq2Seq", source_lengths))
 
     def _embedded(self, embedding: Embedding, tokens: Tensor, offset: int) -> Tensor:
         x = embedding.forward(tokens) * self.scale
@@ -130,9 +130,10 @@ class TransformerSeq2Seq(Generation):
 
     def forward(self, source: Tensor, target: Tensor, source_lengths: Lengths = None) -> Tensor:
         """Logits (B, T, target_size) of the tokens of ``target``, each after those before it."""
-        memory = self.encode(source, source_lengths)
+        ends = lengths_tensor("TransformerSeq2Seq", source_lengths)
+        memory = self.encode(source, ends)
         x = self._embedded(self.target_embedding, self.shifted(target), 0)
-        y = self.decoder.forward(x, memory, tgt_is_causal=True, memory_lengths=source_lengths)
+        y = self.decoder.forward(x, memory, tgt_is_causal=True, memory_lengths=ends)
         return self.output.forward(y)
 
     def loss(

@@ -65,6 +65,7 @@ def scaled_dot_product_attention(
     ----------
     .. [1] Dao et al., "FlashAttention", 2022, https://arxiv.org/abs/2205.14135
     """
+    attn_mask = attn_mask if attn_mask is None else _tensor(attn_mask)
     if attn_mask is not None and attn_mask.requires_grad and is_grad_enabled():
         weights = attention_weights(query, key, attn_mask, is_causal, scale, lengths=lengths)
         return _core.matmul(_core.dropout(weights, dropout_p) if dropout_p else weights, value)
@@ -90,6 +91,7 @@ def attention_weights(
     Parameters as for :func:`scaled_dot_product_attention`. A query that may look at no key has
     weights of zero.
     """
+    query, key = _tensor(query), _tensor(key)
     queries, keys = query.shape[-2], key.shape[-2]
     batch = query.shape[0] if len(query.shape) > 2 else 1
     ends = checked_lengths("attention_weights", lengths, batch, keys)
@@ -97,6 +99,7 @@ def attention_weights(
         scale = 1.0 / math.sqrt(max(query.shape[-1], 1))
     scores = _core.matmul(query * scale, key.transpose(-1, -2))
     if attn_mask is not None:
+        attn_mask = _tensor(attn_mask)
         if attn_mask.dtype == _core.dtype.bool:
             hidden = _core.logical_not(attn_mask)
             scores = _core.masked_fill(scores, hidden, -math.inf)
@@ -114,6 +117,11 @@ def attention_weights(
 
 
 _LOWEST = -3e38
+
+
+def _tensor(x: Tensor) -> Tensor:
+    """Arrays are taken too, as by all functions."""
+    return x if isinstance(x, Tensor) else _core.tensor(x)
 
 
 def _hidden_keys(
