@@ -86,7 +86,7 @@ class Fit:
     def run(self, resumed: dict[str, Any] | None) -> None:
         """Train to the end, or until something stops it."""
         trainer = self.trainer
-        with self._interrupt:
+        with self._interrupt, self.step.limits():
             self.callbacks.call("on_train_begin", {})
             if resumed is not None:
                 rng = resumed.pop("rng")

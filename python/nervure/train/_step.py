@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from nervure import _core
@@ -37,6 +39,19 @@ class Step:
         self._parameters = [p for g in trainer.optimizer.param_groups for p in g["params"]]
         self._watched = callbacks.wants("on_gradients")
         self._penalty = trainer._penalty if trainer._penalty else None
+        self._advisor = trainer._advisor
+        # The compiled steps limit gradients on the way; a step that somebody wrote does not.
+        self._limits_itself = type(trainer.optimizer).step.__module__.startswith("nervure.optim.")
+
+    @contextmanager
+    def limits(self) -> Iterator[None]:
+        """Inside the block, steps of the optimiser limit the elements of gradients."""
+        limit = self._trainer.clip_value
+        if limit is None or not self._limits_itself:
+            yield
+            return
+        with self._trainer.optimizer.clipped(limit):
+            yield
 
     def __call__(self, group: list[Batch], number: int) -> None:
         """Update once with some batches, the last of which has this number."""
@@ -52,7 +67,7 @@ class Step:
         for batch in group:
             if self._watched:
                 trainer.current_group.append((batch, None, _core.rng_state()))
-            output = prediction_of(call(trainer.model, batch.x))
+            output = prediction_of(self._call(batch))
             loss = self._loss(output, batch)
             if len(group) == 1 or trainer._objective.reduction == "sum":
                 loss.backward()
@@ -76,7 +91,7 @@ class Step:
             trainer.last_loss = 0.0
             if self._watched:
                 trainer.current_group[:] = [(part, state, _core.rng_state())]
-            result = call(trainer.model, part.x, state=state)
+            result = self._call(part, state=state)
             state = detached(self._state_of(result))
             output = prediction_of(result)
             loss = self._loss(output, part)
@@ -87,6 +102,12 @@ class Step:
             if trainer.stop_training:
                 break
         self._meter.end_shares(batch.size)
+
+    def _call(self, batch: Batch, **more: Any) -> Any:
+        advisor = self._advisor
+        if advisor is None or not advisor.is_due(self._trainer.step):
+            return call(self._trainer.model, batch.x, **more)
+        return advisor.call(batch, **more)
 
     @staticmethod
     def _state_of(result: Any) -> Any:
@@ -116,7 +137,10 @@ class Step:
             self._callbacks.call("on_gradients", number, {"loss": trainer.last_loss})
             if trainer.stop_training:
                 return
-        if trainer.clip_value is not None:
+        advisor = self._advisor
+        if advisor is not None and advisor.is_due(trainer.step, trainer.last_loss):
+            advisor.look(trainer.last_loss)
+        if trainer.clip_value is not None and not self._limits_itself:
             _core.clip_grad_value_(self._parameters, trainer.clip_value)
         if trainer.clip_norm is not None:
             _core.clip_grad_norm_(self._parameters, trainer.clip_norm)
