@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Advice during training: each planted fault is told once, and sound trainings are left in peace."""
+"""Advice during training: planted faults are told, each once; sound trainings are let alone."""
 
 from __future__ import annotations
 
@@ -179,11 +179,11 @@ PLANTED: list[tuple[str, str, Callable[[], Planted]]] = [
     ("saturated", r"saturated gates: .* LSTM 'recurrent'", saturated_gates(nn.LSTM)),
     ("saturated", r"saturated gates: .* GRU 'recurrent'", saturated_gates(nn.GRU)),
     ("saturated", r"saturated units: .* RNN 'recurrent'", saturated_gates(nn.RNN)),
-    ("exploding", r"exploding gradients: .* clip_norm=1", chaotic),
+    ("exploding", r"exploding gradients: .*clip_norm=1", chaotic),
     ("exploding", r"exploding gradients: .* smaller weights", large_weights),
     ("vanishing", r"vanishing gradients: '0.weight' .* ReLU or GELU", deep_sigmoids),
     ("bias_before_norm", r"bias before batch norm: that of Conv2d 'conv' .* bias=False", bias),
-    ("imbalance", r"class imbalance: 90% of the labels are 0.* class_weight='balanced'", rare),
+    ("imbalance", r"class imbalance: 90% of the labels are 0.*class_weight='balanced'", rare),
     ("diverging", r"diverges: the loss grew from 1\.\d* to .* divide it by 10", fast(30.0)),
     ("diverging", r"diverges: the loss is (nan|inf)", fast(1e30, clip_value=None)),
     ("diverging", r"diverges: the loss (grew|is)", regression_too_fast),

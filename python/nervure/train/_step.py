@@ -63,7 +63,6 @@ class Step:
         trainer.optimizer.zero_grad()
         trainer.last_loss = 0.0
         trainer.current_group.clear()
-        total = sum(batch.size for batch in group)
         for batch in group:
             if self._watched:
                 trainer.current_group.append((batch, None, _core.rng_state()))
@@ -72,6 +71,7 @@ class Step:
             if len(group) == 1 or trainer._objective.reduction == "sum":
                 loss.backward()
             else:
+                total = sum(other.size for other in group)
                 loss.backward(_core.full((), batch.size / total))
             self._meter.add(self._value(loss), batch.size, output, batch.y)
         self._update(number)
@@ -104,10 +104,12 @@ class Step:
         self._meter.end_shares(batch.size)
 
     def _call(self, batch: Batch, **more: Any) -> Any:
-        advisor = self._advisor
-        if advisor is None or not advisor.is_due(self._trainer.step):
-            return call(self._trainer.model, batch.x, **more)
-        return advisor.call(batch, **more)
+        trainer, advisor, x = self._trainer, self._advisor, batch.x
+        if advisor is not None and trainer.step >= advisor.next_step:
+            return advisor.call(batch, **more)
+        return (
+            trainer.model(x) if type(x) is Tensor and not more else call(trainer.model, x, **more)
+        )
 
     @staticmethod
     def _state_of(result: Any) -> Any:
@@ -122,7 +124,7 @@ class Step:
         weight = batch.weight
         if self._class_weights is not None:
             weight = self._class_weights(leaves(batch.y)[0], weight)
-        loss = self._trainer._objective(output, batch.y, weight)
+        loss: Tensor = self._trainer._objective(output, batch.y, weight)
         return loss if self._penalty is None else loss + self._penalty()
 
     def _value(self, loss: Tensor) -> float:
@@ -137,9 +139,9 @@ class Step:
             self._callbacks.call("on_gradients", number, {"loss": trainer.last_loss})
             if trainer.stop_training:
                 return
-        advisor = self._advisor
-        if advisor is not None and advisor.is_due(trainer.step, trainer.last_loss):
-            advisor.look(trainer.last_loss)
+        advisor, loss = self._advisor, trainer.last_loss
+        if advisor is not None and (trainer.step >= advisor.next_step or not math.isfinite(loss)):
+            advisor.look(loss)
         if trainer.clip_value is not None and not self._limits_itself:
             _core.clip_grad_value_(self._parameters, trainer.clip_value)
         if trainer.clip_norm is not None:

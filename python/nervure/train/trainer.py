@@ -61,7 +61,7 @@ class Trainer:
         the loss is a mean: it catches the steps that would throw the weights far away, as those of
         recurrent networks now and then. None limits nothing. Together with ``clip_norm`` the
         default is None. Optimisers of nervure apply it in their step, without a pass over the
-        gradients; these stay as they are.
+        gradients; these stay as they are. ``fit`` reads the setting when it begins.
     accumulation_steps : int, default 1
         Batches whose gradients make one update, which is that of one batch of all their samples
         (but for layers that look at the batch, as batch norm does).

@@ -63,7 +63,8 @@ class Advisor:
         if container.warned_of_bias():  # the container saw it first
             del self._open["bias_before_norm"]
         self._labels_are_open = True
-        self._next = 0
+        #: The update to look at is the one after so many.
+        self.next_step = 0
         self._looks = 0
         self._seen: tuple[Batch, Any, list[Layer]] | None = None
 
@@ -72,7 +73,7 @@ class Advisor:
     def begin(self, feed: Feed, y: Any, weighted: bool) -> None:
         """Training begins: look at the labels."""
         self._began, self._spent, self._steps = time.perf_counter(), 0.0, 0
-        self._first, self._next = self._trainer.step, self._trainer.step
+        self._first, self.next_step = self._trainer.step, self._trainer.step
         self._seen = None
         if self._labels_are_open:
             trainer = self._trainer
@@ -81,22 +82,18 @@ class Advisor:
                 self._labels_are_open = False
                 _warn(text)
 
-    def is_due(self, step: int, loss: float = 0.0) -> bool:
-        """Whether to look at the update after so many: as planned, or as the loss is lost."""
-        return step >= self._next or (not math.isfinite(loss) and bool(self._open))
-
     def _plan(self, step: int, spent: float) -> None:
         """Say when to look next, so that looking takes no more than its share of the time."""
         self._spent += spent
         self._looks += 1
-        if not self._open:
-            self._next = sys.maxsize
+        if not self._open:  # or never
+            self.next_step = sys.maxsize
             return
         elapsed = time.perf_counter() - self._began
         per_step = elapsed / (step + 1 - self._first)
         wait = (self._spent / SHARE - elapsed) / per_step
         least = 1 if self._looks < FIRST_LOOKS else LATER_GAP
-        self._next = step + max(least, math.ceil(wait))
+        self.next_step = step + max(least, math.ceil(wait))
 
     # ---- looking ---------------------------------------------------------------------------------
 
@@ -115,6 +112,8 @@ class Advisor:
 
     def look(self, loss: float) -> None:
         """Look at an update whose gradients are there, and warn of what is wrong with it."""
+        if not self._open:
+            return
         start = time.perf_counter()
         trainer, step = self._trainer, self._trainer.step
         sight = Sight(step, loss, trainer._objective, self._parameters())
