@@ -254,7 +254,7 @@ class _Beams:
         return all(len(finished) >= self.size for finished in self.finished)
 
     def best(self) -> Decoded:
-        sequences, scores = [], []
+        sequences, scores, width = [], [], 1
         for row, finished in enumerate(self.finished):
             candidates = list(finished)
             if not candidates:  # cut off by max_length
@@ -263,8 +263,9 @@ class _Beams:
             score, sequence = max(candidates, key=lambda item: item[0])
             sequences.append(sequence)
             scores.append(score)
+            width = max(width, len(sequence) + bool(finished))  # and its `eos`
         lengths = np.array([len(s) for s in sequences], np.int64)
-        tokens = np.full((len(sequences), max(1, int(lengths.max(initial=0)))), self.eos, np.int64)
+        tokens = np.full((len(sequences), width), self.eos, np.int64)
         for row, sequence in enumerate(sequences):
             tokens[row, : len(sequence)] = sequence
         return Decoded(tokens, lengths, np.asarray(scores, np.float32))

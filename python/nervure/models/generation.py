@@ -9,6 +9,7 @@ from nervure import _core
 from nervure._core import Tensor
 from nervure.nn import Module
 from nervure.nn import functional as F
+from nervure.nn._lengths import Lengths, as_tensor
 
 from . import decoding
 from .decoding import Decoded
@@ -43,7 +44,7 @@ class Generation(Module):
     def generate(
         self,
         source: Tensor,
-        source_lengths: Tensor | None = None,
+        source_lengths: Lengths = None,
         max_length: int = 50,
         *,
         method: str = "greedy",
@@ -57,7 +58,7 @@ class Generation(Module):
         Parameters
         ----------
         source : Tensor, (B, S), int64
-        source_lengths : Tensor, (B,), int64, optional
+        source_lengths : Tensor, (B,), int64, or sequence of int, optional
         max_length : int, default 50
             Tokens after which a target is cut off.
         method : str, default "greedy"
@@ -74,6 +75,7 @@ class Generation(Module):
         ValueError
             For an unknown method, or settings outside their ranges.
         """
+        source_lengths = as_tensor(source_lengths)
         training = self.training
         self.eval()
         model: Any = self
@@ -96,7 +98,7 @@ class Generation(Module):
 def sequence_loss(
     logits: Tensor,
     target: Tensor,
-    lengths: Tensor | None,
+    lengths: Lengths,
     padding: int,
     label_smoothing: float = 0.0,
 ) -> Tensor:
@@ -105,11 +107,12 @@ def sequence_loss(
     Those are the first ``lengths`` of each row, or without lengths those that differ from
     ``padding``.
     """
-    if lengths is None:
+    ends = as_tensor(lengths)
+    if ends is None:
         hidden = target == padding
     else:
         place = _core.arange(0, target.shape[1], 1, _core.dtype.int64)
-        hidden = _core.ge(place, lengths.unsqueeze(1))
+        hidden = _core.ge(place, ends.unsqueeze(1))
     masked = _core.masked_fill(target, hidden, _IGNORED)
     return F.cross_entropy(
         logits.reshape(-1, logits.shape[-1]),

@@ -6,6 +6,7 @@ from __future__ import annotations
 from nervure import _core
 from nervure._core import Tensor
 from nervure.nn import functional as F
+from nervure.nn._lengths import Lengths, as_tensor
 from nervure.nn.linear import Linear
 from nervure.nn.module import Module
 
@@ -47,7 +48,7 @@ class AdditiveAttention(Module):
         query: Tensor,
         keys: Tensor,
         values: Tensor | None = None,
-        lengths: Tensor | None = None,
+        lengths: Lengths = None,
         *,
         projected: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
@@ -59,7 +60,7 @@ class AdditiveAttention(Module):
         keys : Tensor, (B, S, key_size)
         values : Tensor, (B, S, F), optional
             ``keys`` by default.
-        lengths : Tensor, (B,), int64, optional
+        lengths : Tensor, (B,), int64, or sequence of int, optional
             How many keys of each row count.
         projected : Tensor, (B, S, hidden_size), optional
             :meth:`project` of the keys, if it has been computed before.
@@ -123,7 +124,7 @@ class DotAttention(Module):
         query: Tensor,
         keys: Tensor,
         values: Tensor | None = None,
-        lengths: Tensor | None = None,
+        lengths: Lengths = None,
         *,
         projected: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
@@ -137,11 +138,10 @@ class DotAttention(Module):
         return _weigh(scores if self.scale == 1.0 else scores * self.scale, values, lengths, single)
 
 
-def _weigh(
-    scores: Tensor, values: Tensor, lengths: Tensor | None, single: bool
-) -> tuple[Tensor, Tensor]:
+def _weigh(scores: Tensor, values: Tensor, lengths: Lengths, single: bool) -> tuple[Tensor, Tensor]:
     """Context and weights from the scores (B, T, S) of values (B, S, F)."""
-    weights = F.softmax(scores, -1) if lengths is None else _masked_softmax(scores, lengths)
+    ends = as_tensor(lengths)
+    weights = F.softmax(scores, -1) if ends is None else _masked_softmax(scores, ends)
     context = _core.matmul(weights, values)
     if single:
         return context.squeeze(1), weights.squeeze(1)

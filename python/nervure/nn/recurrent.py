@@ -7,7 +7,8 @@ from operator import index
 
 from nervure import _core
 from nervure._core import Tensor
-from nervure.nn._recurrent import Lengths, Recurrent, States
+from nervure.nn._lengths import Lengths
+from nervure.nn._recurrent import Recurrent, States
 
 
 class RNN(Recurrent):
