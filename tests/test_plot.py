@@ -44,6 +44,32 @@ def test_learning_curves_of_odd_histories(tmp_path):
 
 
 @pytest.mark.usefixtures("_matplotlib")
+def test_attention(tmp_path):
+    weights = np.random.default_rng(0).random((3, 5))
+    figure = plot.attention(weights, "wort", ["a", "word"], tmp_path / "attention.png")
+    assert (tmp_path / "attention.png").read_bytes().startswith(b"\x89PNG")
+    (axes,) = figure.axes
+    np.testing.assert_allclose(axes.images[0].get_array(), weights[:2, :4])
+    assert [label.get_text() for label in axes.get_xticklabels()] == list("wort")
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "word"]
+
+
+@pytest.mark.usefixtures("_matplotlib")
+@pytest.mark.parametrize(
+    ("shape", "source", "target", "message"),
+    [
+        ((2, 3), "abcd", "ab", r"at least \(2, 4\).* got \(2, 3\)"),
+        ((2, 4), "abcd", "abc", r"at least \(3, 4\)"),
+        ((4,), "abcd", "a", r"got \(4,\)"),
+        ((2, 4), "", "a", "must have tokens"),
+    ],
+)
+def test_attention_refuses(shape, source, target, message):
+    with pytest.raises(ValueError, match=message):
+        plot.attention(np.ones(shape), source, target)
+
+
+@pytest.mark.usefixtures("_matplotlib")
 def test_confusion_matrix(tmp_path):
     matrix = [[5, 0], [2, 3]]
     figure = plot.confusion_matrix(matrix, ["cat", "dog"], tmp_path / "matrix.png")

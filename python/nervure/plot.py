@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
+    "attention",
     "confusion_matrix",
     "gradient_flow",
     "learning_curves",
@@ -174,6 +175,56 @@ def gradient_flow(flow: Any, path: StrPath | None = None) -> Figure:
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8)
+    return _save(figure, path)
+
+
+# ---- attention -----------------------------------------------------------------------------------
+
+
+def attention(
+    weights: ArrayLike,
+    source: Sequence[object],
+    target: Sequence[object],
+    path: StrPath | None = None,
+) -> Figure:
+    """Which tokens of the source each token of the target looked at, as a heat map.
+
+    Parameters
+    ----------
+    weights
+        ``(T, S)``: a row for each token of the target, as in ``generate(...).attention[0]``. Rows
+        and columns behind the tokens named (ends, padding) are left out.
+    source, target
+        Their tokens; a string for its characters.
+    path
+        Where to write the picture.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer weights than tokens, or no tokens.
+    ImportError
+        Without matplotlib.
+    """
+    values = np.asarray(weights, dtype=np.float64)
+    columns, rows = [str(token) for token in source], [str(token) for token in target]
+    if not columns or not rows:
+        raise ValueError("[plot.attention] source and target must have tokens, got none")
+    if values.ndim != 2 or values.shape[0] < len(rows) or values.shape[1] < len(columns):
+        raise ValueError(
+            f"[plot.attention] weights must be at least ({len(rows)}, {len(columns)}), a row per "
+            f"token of the target, got {values.shape}"
+        )
+    figure = _figure("attention", 1.2 + 0.24 * len(columns), 1.0 + 0.24 * len(rows))
+    axes = figure.subplots()
+    shown = values[: len(rows), : len(columns)]
+    axes.imshow(shown, cmap="Blues", vmin=0, vmax=max(float(shown.max()), 1e-6), aspect="auto")
+    axes.set_xticks(range(len(columns)), columns, rotation=90 if max(map(len, columns)) > 2 else 0)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set_xlabel("source")
+    axes.set_ylabel("written")
+    axes.tick_params(length=0, labelsize=8)
+    axes.spines[:].set_visible(False)
     return _save(figure, path)
 
 

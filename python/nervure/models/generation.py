@@ -9,7 +9,7 @@ from nervure import _core
 from nervure._core import Tensor
 from nervure.nn import Module
 from nervure.nn import functional as F
-from nervure.nn._lengths import Lengths, as_tensor
+from nervure.nn._lengths import Lengths, checked_lengths
 
 from . import decoding
 from .decoding import Decoded
@@ -58,7 +58,7 @@ class Generation(Module):
         Parameters
         ----------
         source : Tensor, (B, S), int64
-        source_lengths : Tensor, (B,), int64, or sequence of int, optional
+        source_lengths : Tensor, array or sequence of int, (B,), optional
         max_length : int, default 50
             Tokens after which a target is cut off.
         method : str, default "greedy"
@@ -75,7 +75,6 @@ class Generation(Module):
         ValueError
             For an unknown method, or settings outside their ranges.
         """
-        source_lengths = as_tensor(source_lengths)
         training = self.training
         self.eval()
         model: Any = self
@@ -107,10 +106,13 @@ def sequence_loss(
     Those are the first ``lengths`` of each row, or without lengths those that differ from
     ``padding``.
     """
-    ends = as_tensor(lengths)
-    if ends is None:
+    if lengths is None:
         hidden = target == padding
     else:
+        if isinstance(lengths, Tensor) and lengths.dtype == _core.dtype.float32:
+            lengths = _whole(lengths)  # `lengths + 1`, with the end: arithmetic gives float32
+        ends = checked_lengths("sequence_loss", lengths, *target.shape)
+        assert ends is not None
         place = _core.arange(0, target.shape[1], 1, _core.dtype.int64)
         hidden = _core.ge(place, ends.unsqueeze(1))
     masked = _core.masked_fill(target, hidden, _IGNORED)
@@ -120,3 +122,10 @@ def sequence_loss(
         ignore_index=_IGNORED,
         label_smoothing=label_smoothing,
     )
+
+
+def _whole(lengths: Tensor) -> Tensor:
+    found = _core.cast(lengths, _core.dtype.int64)
+    if not _core.eq(found, lengths).numpy().all():
+        raise ValueError(f"[sequence_loss] lengths must be whole numbers, got {lengths.tolist()}")
+    return found

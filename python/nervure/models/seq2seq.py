@@ -23,7 +23,7 @@ from nervure.nn import (
     Embedding,
     Linear,
 )
-from nervure.nn._lengths import Lengths, as_tensor
+from nervure.nn._lengths import Lengths, lengths_tensor
 
 from .generation import Generation, sequence_loss
 
@@ -144,10 +144,11 @@ class Seq2Seq(Generation):
         self, source: Tensor, source_lengths: Lengths = None
     ) -> tuple[Memory, RecurrentState]:
         """Read a source (B, S): the memory, and the decoder's initial state."""
+        lengths = lengths_tensor("Seq2Seq", source_lengths)
         embedded = self.drop.forward(self.source_embedding.forward(source))
-        outputs, state = self.encoder.forward(embedded, lengths=source_lengths)
+        outputs, state = self.encoder.forward(embedded, lengths=lengths)
         keys = None if self.attention is None else self.attention.project(outputs)
-        memory = Memory(outputs, as_tensor(source_lengths), keys)
+        memory = Memory(outputs, lengths, keys)
         if self.bridge_cell is None:
             return memory, self._bridged(self.bridge, state)
         hidden, cell = state
@@ -174,7 +175,7 @@ class Seq2Seq(Generation):
         ----------
         source, target : Tensor, (B, S) and (B, T), int64
             The target without ``bos``, with ``eos``.
-        source_lengths : Tensor, (B,), int64, or sequence of int, optional
+        source_lengths : Tensor, array or sequence of int, (B,), optional
         teacher_forcing : float, default 1.0
             Probability, for each step, of feeding the true token before it instead of the most
             probable one (scheduled sampling). 1.0 is much the fastest: see Notes.

@@ -28,7 +28,7 @@ from nervure.nn import (
     TransformerEncoderLayer,
     init,
 )
-from nervure.nn._lengths import Lengths, as_tensor
+from nervure.nn._lengths import Lengths, lengths_tensor
 
 from .generation import Generation, sequence_loss
 
@@ -122,7 +122,7 @@ class TransformerSeq2Seq(Generation):
     def encode(self, source: Tensor, source_lengths: Lengths = None) -> Tensor:
         """Read a source (B, S): the memory (B, S, d_model)."""
         x = self._embedded(self.source_embedding, source, 0)
-        return self.encoder.forward(x, lengths=as_tensor(source_lengths))
+        return self.encoder.forward(x, lengths=lengths_tensor("TransformerSeq2Seq", source_lengths))
 
     def _embedded(self, embedding: Embedding, tokens: Tensor, offset: int) -> Tensor:
         x = embedding.forward(tokens) * self.scale
@@ -130,7 +130,7 @@ class TransformerSeq2Seq(Generation):
 
     def forward(self, source: Tensor, target: Tensor, source_lengths: Lengths = None) -> Tensor:
         """Logits (B, T, target_size) of the tokens of ``target``, each after those before it."""
-        ends = as_tensor(source_lengths)
+        ends = lengths_tensor("TransformerSeq2Seq", source_lengths)
         memory = self.encode(source, ends)
         x = self._embedded(self.target_embedding, self.shifted(target), 0)
         y = self.decoder.forward(x, memory, tgt_is_causal=True, memory_lengths=ends)
@@ -152,8 +152,8 @@ class TransformerSeq2Seq(Generation):
     def start(self, source: Tensor, source_lengths: Lengths = None) -> TransformerState:
         """The state before the first token."""
         caches = [KeyValueCache() for _ in range(self.decoder.num_layers)]
-        ends = as_tensor(source_lengths)
-        return TransformerState(self.encode(source, ends), ends, caches)
+        lengths = lengths_tensor("TransformerSeq2Seq", source_lengths)
+        return TransformerState(self.encode(source, lengths), lengths, caches)
 
     def step(self, tokens: Tensor, state: TransformerState) -> tuple[Tensor, TransformerState]:
         """Logits (B, target_size) of the next token after ``tokens`` (B,); the caches grow."""

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from nervure import _core
 from nervure._core import Tensor
 from nervure.nn import init
-from nervure.nn._lengths import Lengths, as_tensor
+from nervure.nn._lengths import Lengths, lengths_tensor
 from nervure.nn.module import Module
 from nervure.nn.parameter import Parameter
 
@@ -168,7 +168,7 @@ class Recurrent(Module):
                 states = tuple(_core.unsqueeze(s, 1) for s in states)
             y, final = self._layers(_core.unsqueeze(x, 0), states, None)
             return _core.squeeze(y, 0), self._packed(tuple(_core.squeeze(s, 1) for s in final))
-        ends = as_tensor(lengths)
+        ends = lengths_tensor(name, lengths)
         if self.batch_first:
             y, final = self._layers(x, states, ends)
         else:

@@ -10,7 +10,7 @@ from nervure import _core
 from nervure._core import Tensor
 from nervure.nn import functional as F
 from nervure.nn import init
-from nervure.nn._lengths import Lengths, as_tensor
+from nervure.nn._lengths import Lengths, lengths_tensor
 from nervure.nn.linear import Linear
 from nervure.nn.module import Module
 from nervure.nn.parameter import Parameter
@@ -203,7 +203,7 @@ class MultiheadAttention(Module):
             Weights averaged over the heads, (B, T, S), or of each, (B, num_heads, T, S).
         is_causal : bool, default False
             Position ``i`` looks at positions ``0 .. i`` only. Needs no ``attn_mask``.
-        lengths : Tensor, (B,), int64, or sequence of int, optional
+        lengths : Tensor, array or sequence of int, (B,), optional
             How many keys of each row count, instead of a ``key_padding_mask``.
         cache : KeyValueCache, optional
             Keys and values of earlier calls. ``key`` holds the new positions only; the query looks
@@ -219,7 +219,6 @@ class MultiheadAttention(Module):
         ValueError
             For shapes that do not fit, or arguments that exclude each other.
         """
-        lengths = as_tensor(lengths)
         batched = len(query.shape) == 3
         if len(query.shape) not in (2, 3):
             raise ValueError(
@@ -241,6 +240,7 @@ class MultiheadAttention(Module):
         elif not self.batch_first:
             query, key, value = (x.transpose(0, 1) for x in (query, key, value))
         mask = self._mask(key_padding_mask, attn_mask, query.shape, key.shape)
+        lengths = lengths_tensor("MultiheadAttention", lengths)
         p = self.dropout if self.training else 0.0
         weights = None
         if packed and self.in_proj_weight is not None and not need_weights and cache is None:

@@ -8,7 +8,7 @@ import math
 from nervure import _core
 from nervure._core import Tensor
 from nervure._grad_mode import is_grad_enabled
-from nervure.nn._lengths import Lengths, as_tensor
+from nervure.nn._lengths import Lengths, checked_lengths, lengths_tensor
 
 
 def scaled_dot_product_attention(
@@ -40,7 +40,7 @@ def scaled_dot_product_attention(
         Query ``i`` looks at keys ``0 .. i`` only.
     scale : float, optional
         ``1 / sqrt(D)`` by default.
-    lengths : Tensor, (B,), int64, or sequence of int, optional
+    lengths : Tensor, array or sequence of int, (B,), optional
         How many of the keys of each row of the batch count. The others are never read.
 
     Returns
@@ -71,8 +71,9 @@ def scaled_dot_product_attention(
         return _core.matmul(_core.dropout(weights, dropout_p) if dropout_p else weights, value)
     if attn_mask is not None and attn_mask.requires_grad:
         attn_mask = attn_mask.detach()
+    ends = lengths_tensor("scaled_dot_product_attention", lengths)
     return _core.scaled_dot_product_attention(
-        query, key, value, attn_mask, as_tensor(lengths), dropout_p, is_causal, scale
+        query, key, value, attn_mask, ends, dropout_p, is_causal, scale
     )
 
 
@@ -92,6 +93,8 @@ def attention_weights(
     """
     query, key = _tensor(query), _tensor(key)
     queries, keys = query.shape[-2], key.shape[-2]
+    batch = query.shape[0] if len(query.shape) > 2 else 1
+    ends = checked_lengths("attention_weights", lengths, batch, keys)
     if scale is None:
         scale = 1.0 / math.sqrt(max(query.shape[-1], 1))
     scores = _core.matmul(query * scale, key.transpose(-1, -2))
@@ -102,8 +105,8 @@ def attention_weights(
             scores = _core.masked_fill(scores, hidden, -math.inf)
         else:
             scores = scores + attn_mask
-    if is_causal or lengths is not None:
-        hidden = _hidden_keys(scores, queries, keys, is_causal, as_tensor(lengths))
+    if is_causal or ends is not None:
+        hidden = _hidden_keys(scores, queries, keys, is_causal, ends)
         scores = _core.masked_fill(scores, hidden, -math.inf)
     if keys == 0:
         return scores
