@@ -75,6 +75,11 @@ class Advisor:
         self._began, self._spent, self._steps = time.perf_counter(), 0.0, 0
         self._first, self.next_step = self._trainer.step, self._trainer.step
         self._seen = None
+        self._parameters = _trained(self._trainer)
+        # Exactly our own classes, whose calls are known.
+        modules = self._trainer.model.named_modules()
+        self._watched = [item for item in modules if type(item[1]) in layers.WATCHED]
+        self._relus = [item for item in self._watched if layers.activation(item[1]) == "relu"]
         if self._labels_are_open:
             trainer = self._trainer
             text = labels.imbalance(feed, y, trainer.metrics, trainer._objective, weighted)
@@ -116,7 +121,7 @@ class Advisor:
             return
         start = time.perf_counter()
         trainer, step = self._trainer, self._trainer.step
-        sight = Sight(step, loss, trainer._objective, self._parameters())
+        sight = Sight(step, loss, trainer._objective, self._parameters)
         if self._seen is not None:
             sight.batch, sight.output, sight.layers = self._seen
             self._seen = None
@@ -137,19 +142,18 @@ class Advisor:
                 self._open.pop(other, None)
             _warn(text)
 
-    def _parameters(self) -> list[Named]:
-        trained = {hash(p) for g in self._trainer.optimizer.param_groups for p in g["params"]}
-        named = self._trainer.model.named_parameters()
-        return [(name, p) for name, p in named if hash(p) in trained and p.requires_grad]
-
     def _modules(self) -> list[Named]:
-        """What has to be watched: exactly our own classes, whose calls are known."""
-        found = [m for m in self._trainer.model.named_modules() if type(m[1]) in layers.WATCHED]
+        """What has to be watched for the faults that may still be there."""
         if self._open.keys() & {"softmax_twice", "bias_before_norm", "saturated"}:
-            return found
-        if "dead_relus" not in self._open:
-            return []
-        return [(name, m) for name, m in found if layers.activation(m) == "relu"]
+            return self._watched
+        return self._relus if "dead_relus" in self._open else []
+
+
+def _trained(trainer: Trainer) -> list[Named]:
+    """The parameters that the optimiser changes, by name."""
+    chosen = {hash(p) for group in trainer.optimizer.param_groups for p in group["params"]}
+    named = trainer.model.named_parameters()
+    return [(name, p) for name, p in named if hash(p) in chosen and p.requires_grad]
 
 
 def _warn(text: str) -> None:
