@@ -118,10 +118,11 @@ BLOCK = 8192
 
 
 def norm(t: Tensor) -> float:
-    """Euclidean norm."""
+    """Euclidean norm; infinite where squares overflow."""
     values: NDArray[Any] = t.detach().numpy().ravel(order="K")
     blocks = (values[i : i + BLOCK] for i in range(0, values.size, BLOCK))
-    return math.sqrt(sum(float(np.dot(block, block)) for block in blocks))
+    with np.errstate(all="ignore"):
+        return math.sqrt(sum(float(np.dot(block, block)) for block in blocks))
 
 
 def gradient_norm(parameter: Tensor) -> float:
