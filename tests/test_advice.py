@@ -218,6 +218,8 @@ def test_each_fault_is_told_once_with_its_cure(
     assert [w.category for w in caught] == [nv.TrainingWarning], [str(w.message) for w in caught]
     assert caught[0].filename == __file__  # the line that trains
     assert re.search(text, str(caught[0].message))
+    assert len(trainer.warnings) == 1  # for the report
+    assert trainer.warnings[0] in str(caught[0].message)
     assert told(trainer, *planted[1:3], epochs=1) == []
 
 

@@ -85,7 +85,7 @@ class Advisor:
             text = labels.imbalance(feed, y, trainer.metrics, trainer._objective, weighted)
             if text:
                 self._labels_are_open = False
-                _warn(text)
+                self._tell(text)
 
     def _plan(self, step: int, spent: float) -> None:
         """Say when to look next, so that looking takes no more than its share of the time."""
@@ -140,7 +140,11 @@ class Advisor:
         if text:
             for other in CONSEQUENCES.get(name, ()):
                 self._open.pop(other, None)
-            _warn(text)
+            self._tell(text)
+
+    def _tell(self, text: str) -> None:
+        self._trainer.warnings.append(text)  # for the report
+        _warn(text)
 
     def _modules(self) -> list[Named]:
         """What has to be watched for the faults that may still be there."""
