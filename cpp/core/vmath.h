@@ -81,6 +81,27 @@ NV_INLINE vf exp(vf x) {
 #endif
 }
 
+/// 2^x for x <= 127; 1.5 ULP. Two thirds of the time of exp(): what is known of x, and no reduction by ln 2.
+NV_INLINE vf exp2(vf x) {
+#if defined(__AVX512F__)
+  const vf r = (vf)_mm512_reduce_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT);  // x - round(x)
+#else
+  const vf bounded = max(broadcast(-127.0f), x), magic = broadcast(0x1.8p23f);
+  const vf t = bounded + magic;  // as in reduce_exp()
+  const vf r = bounded - (t - magic);
+#endif
+  vf p = fma(r, broadcast(0.00132695551f), broadcast(0.0096712932f));
+  p = fma(r, p, broadcast(0.0555071086f));
+  p = fma(r, p, broadcast(0.240222469f));
+  p = fma(r, p, broadcast(0.693147004f));
+  p = fma(r, p, broadcast(1.0f));
+#if defined(__AVX512F__)
+  return (vf)_mm512_scalef_ps((__m512)p, (__m512)(x - r));
+#else
+  return select(x < -126.0f, vf{}, (vf)((vu)p + ((vu)t << 23)));
+#endif
+}
+
 /// e^x - 1 for x <= 88; 1.6 (1.7) ULP.
 NV_INLINE vf expm1(vf x) {
   const ExpReduction e = reduce_exp(max(broadcast(-18.0f), x));
