@@ -14,7 +14,7 @@ constexpr std::int64_t kFewRows = 32, kManyRows = 256;  // to a block of sums
 constexpr std::int64_t kColumns = 2048;                 // to a chunk
 constexpr std::int64_t kCopied = 1024;                  // elements that stay in the first-level cache
 
-constexpr int kGroup = 4;  // rows that are added to the sums of a block at once
+constexpr std::int64_t kGroup = 4;  // rows that are added to the sums of a block at once
 
 struct Part {
   std::int64_t columns, stride;
@@ -22,18 +22,16 @@ struct Part {
   float *dz, *db;  // db: the sums of this block of rows, or null
 };
 
-/// kRows rows side by side: memory is read in the order in which it lies.
-template <Activation Name, int kRows>
-NV_INLINE void run_rows(const Part& p, std::int64_t row, bool first) {
+/// `rows` rows side by side: memory is read in the order in which it lies.
+template <Activation Name>
+NV_INLINE void run_rows(const Part& p, std::int64_t row, std::int64_t rows) {
   for_vectors(0, p.columns, [&](std::int64_t j, std::int64_t count) NV_INLINE_LAMBDA {
-    vf total = p.db && !first ? load_some(p.db + j, count) : vf{};
-#pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) {
-      const std::int64_t at = (row + r) * p.stride + j;
-      __builtin_prefetch(p.dy + at + kRows * p.stride);
+    vf total = p.db && row > 0 ? load_some(p.db + j, count) : vf{};
+    for (std::int64_t at = row * p.stride + j, r = 0; r < rows; ++r, at += p.stride) {
+      __builtin_prefetch(p.dy + at + kGroup * p.stride);
       vf d = load_some(p.dy + at, count);
       if (Name != Activation::none) {
-        __builtin_prefetch(p.saved + at + kRows * p.stride);
+        __builtin_prefetch(p.saved + at + kGroup * p.stride);
         d = activation_backward(Name, d, load_some(p.saved + at, count));
       }
       if (p.dz) store_some(p.dz + at, d, count);
@@ -45,9 +43,7 @@ NV_INLINE void run_rows(const Part& p, std::int64_t row, bool first) {
 
 template <Activation Name>
 void run_block(const Part& p, std::int64_t rows) {
-  std::int64_t row = 0;
-  for (; row + kGroup <= rows; row += kGroup) run_rows<Name, kGroup>(p, row, row == 0);
-  for (; row < rows; ++row) run_rows<Name, 1>(p, row, row == 0);
+  for (std::int64_t row = 0; row < rows; row += kGroup) run_rows<Name>(p, row, smaller(kGroup, rows - row));
 }
 
 void run_block(Activation activation, const Part& p, std::int64_t rows) {
