@@ -79,7 +79,7 @@ Path direct_or_columns(const Conv& v) {
 
 /// Weights that do not stay in the caches while they meet all pixels, and few pixels that do.
 bool is_taps(const Conv& v) {
-  constexpr std::int64_t kPixels = 256, kChannels = 64, kWeights = 256 * 1024;
+  constexpr std::int64_t kPixels = 160, kChannels = 64, kWeights = 256 * 1024;
   return v.groups == 1 && v.N * v.P * v.Q <= kPixels && v.C >= kChannels && v.K >= kChannels &&
          v.depth() * v.K >= kWeights;
 }

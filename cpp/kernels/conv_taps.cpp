@@ -12,7 +12,7 @@
 namespace nervure::kernels::NV_ISA {
 namespace {
 
-constexpr std::int64_t kDepth = 128;     // of weights under one panel, which stays in the first-level cache
+constexpr std::int64_t kDepth = 128;      // of weights under one panel, which stays in the first-level cache
 constexpr std::int64_t kPackedTiles = 3;  // under one panel that pay for copying it
 
 /// The pixels of x and y that meet in one tap, numbered through all images.
@@ -32,6 +32,16 @@ struct Pairs {
         y[count++] = row * v.Q + q;
       }
     }
+  }
+};
+
+/// Memory that the tiles fetch into the cache as they go, line after line.
+struct Ahead {
+  const float *next, *end;
+  const float* take(std::int64_t lines) {
+    const float* const from = next < end ? next : nullptr;
+    next += lines * 16;
+    return from;
   }
 };
 
@@ -65,13 +75,20 @@ class Product {
       const std::int64_t tap = unit / blocks_, block = unit % blocks_;
       if (tap != found) pairs.find(v_, tap / v_.S, tap % v_.S);
       found = tap;
-      if (pairs.count > 0)
-        add_block(pairs, w_ + tap * v_.C * v_.K, {block * depth_ / blocks_, (block + 1) * depth_ / blocks_},
-                  packed.get(), part.sum);
+      if (pairs.count == 0) continue;
+      Ahead ahead = after(unit);
+      add_block(pairs, w_ + tap * v_.C * v_.K, {block * depth_ / blocks_, (block + 1) * depth_ / blocks_}, ahead,
+                packed.get(), part.sum);
     }
   }
 
-  void add_block(const Pairs& pairs, const float* w, Range depth, float* packed, float* sum) const {
+  /// The weights of the next unit; the units of a tap share its weights line by line where these are transposed.
+  Ahead after(std::int64_t unit) const {
+    const std::int64_t first = unit + (transposed_ ? blocks_ : 1), all = v_.R * v_.S * blocks_;
+    return {w_ + first * v_.C * v_.K / blocks_, w_ + smaller(first + 1, all) * v_.C * v_.K / blocks_};
+  }
+
+  void add_block(const Pairs& pairs, const float* w, Range depth, Ahead& ahead, float* packed, float* sum) const {
     std::int64_t column = 0;
     for (int s = 0; s < 2; ++s)
       for (std::int64_t panel = 0; panel < panels_.count[s]; ++panel) {
@@ -86,13 +103,13 @@ class Product {
           b = packed;
           stride = width;
         }
-        add_panel(pairs, tiles, depth, b, stride, vectors, {column, column + columns}, sum);
+        add_panel(pairs, tiles, depth, ahead, b, stride, vectors, {column, column + columns}, sum);
         column += width;
       }
   }
 
-  void add_panel(const Pairs& pairs, const RowTiles& tiles, Range depth, const float* b, std::int64_t stride,
-                 int vectors, Range columns, float* sum) const {
+  void add_panel(const Pairs& pairs, const RowTiles& tiles, Range depth, Ahead& ahead, const float* b,
+                 std::int64_t stride, int vectors, Range columns, float* sum) const {
     const std::int64_t offset = 0, width = static_cast<std::int64_t>(vectors) * kLanes;
     const std::int64_t *from_pixel = transposed_ ? pairs.y : pairs.x, *to_pixel = transposed_ ? pairs.x : pairs.y;
     const float* from[kTileRows];
@@ -104,7 +121,8 @@ class Product {
         from[i] = source_ + *from_pixel++ * depth_ + depth.begin;
         to[i] = sum + *to_pixel++ * columns_ + columns.begin;
       }
-      conv_tile_function(height, vectors, columns.size() < width)(from, {&offset, 1, depth.size(), 1}, b, stride, out);
+      const TileRuns runs{&offset, 1, depth.size(), 1, ahead.take(depth.size())};
+      conv_tile_function(height, vectors, columns.size() < width)(from, runs, b, stride, out);
     }
   }
 
@@ -125,9 +143,7 @@ void gather(const float* from, const std::int64_t* numbers, std::int64_t count, 
 
 void taps_forward(const Conv& v, const float* x, const float* w, float* y) { Product(v, false, x, w).run(y); }
 
-void taps_backward_data(const Conv& v, const float* dy, const float* w, float* dx) {
-  Product(v, true, dy, w).run(dx);
-}
+void taps_backward_data(const Conv& v, const float* dy, const float* w, float* dx) { Product(v, true, dy, w).run(dx); }
 
 void taps_backward_weight(const Conv& v, const float* x, const float* dy, float* dw) {
   const std::int64_t pixels = v.N * v.P * v.Q;
