@@ -72,8 +72,10 @@ void tile(const float* const* a, const TileRuns& runs, const float* b, std::int6
     for (std::int64_t at = begin; at != end; at += step, b += b_stride) {
       vf row[Vectors];
       load_row<Vectors, Masked>(b, out.last, row);
-      __builtin_prefetch(ahead, 0, 2);
-      ahead += line;
+      if constexpr (Vectors > 1) {  // one vector needs the load ports for its factors
+        __builtin_prefetch(ahead, 0, 2);
+        ahead += line;
+      }
 #pragma GCC unroll 8
       for (int r = 0; r < Rows; ++r) {
         const vf x = broadcast(row_of_a[r][at]);
