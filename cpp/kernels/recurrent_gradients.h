@@ -21,7 +21,7 @@ void input_gradient(const GateGradients& d, const float* w, std::int64_t w_strid
                     float* dx);
 /// sums[k] = the sum over all rows of d[k].
 void column_sums(const GateGradients& d, float* sums);
-/// sums[k] = the sum over all rows of d[k] c[k], c of (rows, columns).
-void column_products(const GateGradients& d, const float* c, float* sums);
+/// sums[k] = the sum over all rows of d[k] c[k], c of (rows, c_stride).
+void column_products(const GateGradients& d, const float* c, std::int64_t c_stride, float* sums);
 
 }  // namespace nervure::kernels::NV_ISA

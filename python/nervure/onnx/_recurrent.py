@@ -60,6 +60,11 @@ def _kind(module: Module) -> str:
     return type(module).__name__.removesuffix("Cell")
 
 
+def _check_norm(m: Any) -> None:
+    if getattr(m, "layer_norm", False):
+        raise ExportError(f"[export] {type(m).__name__}: ONNX's LSTM has no layer_norm")
+
+
 def _recurrent(
     g: Graph,
     m: Any,
@@ -73,6 +78,7 @@ def _recurrent(
         raise ExportError(f"[export] {kind}: expected an input with a batch, got {x.shape}")
     if getattr(m, "proj_size", 0) or any(getattr(m, "zoneout", (0.0,))):
         raise ExportError(f"[export] {kind}: ONNX has neither proj_size nor zoneout")
+    _check_norm(m)
     states: tuple[Any, ...] = () if state is None else state if kind == "LSTM" else (state,)
     y = g.op("Transpose", x.name, perm=[1, 0, 2]) if m.batch_first else x.name
     ends = "" if lengths is None else g.op("Cast", lengths.name, to=onnx.TensorProto.INT32)
@@ -117,6 +123,7 @@ def _cell(g: Graph, m: Any, path: str, x: Value, state: Any = None) -> Any:
     kind = _kind(m)
     if x.ndim != 2:
         raise ExportError(f"[export] {kind}Cell: expected an input with a batch, got {x.shape}")
+    _check_norm(m)
     states: tuple[Any, ...] = () if state is None else state if kind == "LSTM" else (state,)
     weights = _weights(m, kind, [""])
     names = [g.weight(f"{path}{n}", w) for n, w in zip("WRB", weights, strict=False)]
