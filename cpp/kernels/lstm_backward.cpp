@@ -203,22 +203,27 @@ class Backward {
 
   void add_up(const LstmGradients& out) const {
     const GateGradients d{dgates_, s_.total, 4 * H_, S_}, recurrent{drecurrent_, s_.total, 4 * H_, S_};
-    if (out.db) column_sums(d, out.db);
     if (out.dpeephole) {
       column_products({dgates_, s_.total, H_, S_}, saved_.c, H_, out.dpeephole);
       column_products({dgates_ + H_, s_.total, H_, S_}, saved_.c, H_, out.dpeephole + H_);
       column_products({dgates_ + 3 * H_, s_.total, H_, S_}, c_new_, H_, out.dpeephole + 2 * H_);
     }
-    if (normed_) through_normalisation(out);
-    if (out.dw_ih) weight_gradient(layer_.x, layer_.input, d, out.dw_ih, 4 * H_);
-    if (out.dw_hh) weight_gradient(saved_.h, P_, recurrent, out.dw_hh, 4 * H_);
-    if (out.dw_hr) weight_gradient(saved_.hidden, H_, {dprojected_, s_.total, P_, P_}, out.dw_hr, P_);
+    const LeftFactor x{layer_.x, layer_.input, out.dw_ih}, h{saved_.h, P_, out.dw_hh};
+    if (normed_) {
+      through_normalisation(out);
+      weight_gradient(x, 4 * H_, d, nullptr);
+      weight_gradient(h, 4 * H_, recurrent, nullptr);
+    } else {
+      weight_gradients({x, h}, 4 * H_, d, out.db);
+    }
+    if (out.dw_hr) weight_gradient({saved_.hidden, H_, out.dw_hr}, P_, {dprojected_, s_.total, P_, P_}, nullptr);
     if (out.dx) input_gradient(d, layer_.w_ih, 4 * H_, layer_.input, out.add_dx, out.dx);
   }
 
   /// The gains' gradients; then dgates_ turns from the gradients of the normalised x W_ih into those of x W_ih.
   void through_normalisation(const LstmGradients& out) const {
     const GateGradients d{dgates_, s_.total, 4 * H_, S_};
+    if (out.db) column_sums(d, out.db);
     if (out.dgain_ih) column_products(d, saved_.norm_ih, S_, out.dgain_ih);
     if (out.dgain_hh) column_products(d, saved_.norm_hh, S_, out.dgain_hh);
     if (out.dbias_c) column_sums({dcell_, s_.total, H_, 2 * H_}, out.dbias_c);

@@ -13,9 +13,10 @@ constexpr std::int64_t kChunk = 200'000;        // multiplications
 constexpr std::int64_t kLongest = 500'000'000;  // of one chunk: below 100 ms on the slowest instruction set
 // Of one region, for all rows: one thread goes through the chunks of rows in turns, while their steps are near.
 constexpr std::int64_t kRegion = 8'000'000;
-constexpr std::int64_t kFewRows = 16;            // to a chunk of rows, two tiles
-constexpr std::int64_t kLargeWeights = 1 << 20;  // floats: read by every thread at every step, they fill all caches
-constexpr std::int64_t kMostChunks = 8;          // of a step
+constexpr std::int64_t kFewRows = 16;  // to a chunk of rows, two tiles
+// Floats: read by every chunk of rows at every step, they would come from the third-level cache each time.
+constexpr std::int64_t kLargeWeights = 150'000;
+constexpr std::int64_t kMostChunks = 8;  // of a step
 
 std::int64_t even_step(std::int64_t n, std::int64_t most, std::int64_t unit) {
   return ceil_div(ceil_div(n, larger(ceil_div(n, most), 1)), unit) * unit;
