@@ -9,6 +9,7 @@ namespace nervure::kernels::NV_ISA {
 namespace {
 
 constexpr std::int64_t kMostDepth = 1024;       // of one pass over K
+constexpr std::int64_t kDeep = 64;              // products that take longer than it takes to fetch a tile
 constexpr std::int64_t kChunk = 200'000;        // multiplications
 constexpr std::int64_t kLongest = 500'000'000;  // of one chunk: below 100 ms on the slowest instruction set
 // Of one region, for all rows: one thread goes through the chunks of rows in turns, while their steps are near.
@@ -71,6 +72,7 @@ void Factor::multiply(std::int64_t segment, std::int64_t panel, const float* a, 
     const float* from = a + p;
     for (std::int64_t i = 0; i < tiles.count; ++i) {
       const bool taller = i < tiles.taller;
+      if (depth >= kDeep) prefetch_tile(out.c, ldc, tiles.height + taller, columns);
       (taller ? tall : low)(from, lda, b + p * b_stride, b_stride, depth, out);
       from += (tiles.height + taller) * lda;
       out.c += (tiles.height + taller) * ldc;
