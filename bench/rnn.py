@@ -15,6 +15,7 @@ import numpy as np
 import nervure as nv
 from nervure import nn
 
+from . import jax_peers
 from .data import Floats, floats
 from .registry import Contest, Peers, rows
 
@@ -154,6 +155,10 @@ def training(peers: Peers, kind: str, shape: tuple[int, ...], **options: Any) ->
     if theirs:
         b = peers.torch.from_numpy(x).requires_grad_()
         contest.add("torch", _training(theirs, b, peers.torch.from_numpy(dy)))
+    if peers.jax and not options:
+        weights = [p.numpy() for p in ours.parameters()]
+        scan = jax_peers.recurrent_training(peers.jax, kind, weights, x, dy)
+        contest.add("jax", scan, lambda: jax_peers.as_torch(scan()))
     return contest
 
 

@@ -900,6 +900,34 @@ class _Kernels:
         step: int,
     ) -> None: ...
     @staticmethod
+    def attention_forward(
+        q: _Array,
+        k: _Array,
+        v: _Array,
+        mask: _Array | None,
+        lengths: _Array | None,
+        causal: bool,
+        scale: float,
+        out: _Array,
+        log_sum: _Array,
+    ) -> None: ...
+    @staticmethod
+    def attention_backward(
+        dy: _Array,
+        q: _Array,
+        k: _Array,
+        v: _Array,
+        y: _Array,
+        log_sum: _Array,
+        mask: _Array | None,
+        lengths: _Array | None,
+        causal: bool,
+        scale: float,
+        dq: _Array,
+        dk: _Array,
+        dv: _Array,
+    ) -> None: ...
+    @staticmethod
     def gate_stride(columns: int) -> int: ...
     @staticmethod
     def recurrent_forward(

@@ -7,14 +7,8 @@ from operator import index
 
 from nervure import _core
 from nervure._core import Tensor
-from nervure.nn._recurrent import (
-    NORM_NAMES,
-    Lengths,
-    Recurrent,
-    States,
-    norm_shapes,
-    reset_norm,
-)
+from nervure.nn._lengths import Lengths
+from nervure.nn._recurrent import NORM_NAMES, Recurrent, States, norm_shapes, reset_norm
 
 
 class RNN(Recurrent):

@@ -57,6 +57,11 @@ class Feed:
         """The data set behind the batches, if there is one."""
         return getattr(self._source, "dataset", None)
 
+    @property
+    def is_used_up(self) -> bool:
+        """Whether the source was a generator that cannot be gone through again."""
+        return self._once
+
     def epoch(self, done: int = 0) -> Iterator[Any]:
         """Batches of an epoch of which ``done`` have been used up before.
 

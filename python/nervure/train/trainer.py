@@ -92,6 +92,8 @@ class Trainer:
         True ends the training after the event at which it is set.
     interrupted : bool
         Whether Ctrl-C ended the last ``fit``.
+    warnings : list of str
+        What training warned of so far, for :meth:`report`.
 
     Raises
     ------
@@ -162,6 +164,8 @@ class Trainer:
         # look at gradients.
         self.current_group: list[tuple[Batch, Any, tuple[int, int]]] = []
         self._run: Fit | None = None
+        self._validation: Feed | None = None  # of the last fit, for report()
+        self.warnings: list[str] = []
         self._pending: dict[str, Any] | None = None
 
     @property
@@ -269,6 +273,7 @@ class Trainer:
         elif validation_split:
             parts, held_out = split_off(*parts, validation_split)
             validation = open_feed(*held_out, checked)
+        self._validation = validation
         options = Options(batch_size, shuffle, steps_per_epoch, epochs - initial_epoch)
         check_counts(epochs=epochs, initial_epoch=initial_epoch, validation_freq=validation_freq)
         feed = open_feed(*parts, options)
@@ -439,6 +444,62 @@ class Trainer:
         finally:
             for module, mode in modes:
                 module.training = mode
+
+    # ---- report ----------------------------------------------------------------------------------
+
+    def report(
+        self,
+        path: str | os.PathLike[str],
+        validation_data: Any = None,
+        *,
+        inputs: Any = None,
+        class_names: Sequence[object] | None = None,
+        tokens: Sequence[object] | None = None,
+        title: str | None = None,
+    ) -> Path:
+        """Write one HTML page about the training and the model, with all pictures in it.
+
+        Learning curves, metrics, confusion matrix and ROC curves of classifiers, the modules with
+        shapes and parameters, histograms of weights, filters of convolutions, gradients by layer
+        and through time, attention maps, activations, settings, versions, and what was warned of.
+        The page holds everything itself: no script, and nothing is fetched from elsewhere. The
+        trainer, the model and nervure's random numbers stay as they are.
+
+        Parameters
+        ----------
+        path : str or PathLike
+            The file, ``"report.html"`` say; it is there whole or not at all.
+        validation_data : (x, y), (x, y, sample_weight), Dataset or DataLoader, optional
+            What is evaluated, and whose first samples gradients, attention and activations are
+            shown for. By default the validation data of the last :meth:`fit`; without any, the page
+            goes without these.
+        inputs : array, tuple or dict of arrays, optional
+            Inputs of the model, whose first sample attention and activations are shown for, instead
+            of validation data.
+        class_names : list of str, optional
+            Names of the classes 0, 1, ...
+        tokens : list of str, optional
+            Words of the first sample, as labels of attention maps.
+        title : str, optional
+            Heading of the page; the name of the model's class by default.
+
+        Returns
+        -------
+        Path
+            The file.
+
+        Raises
+        ------
+        ImportError
+            Without matplotlib, which ``pip install 'nervure[plot]'`` installs.
+        ValueError
+            For data that do not fit the model, or another number of class names.
+        OSError
+            If the file cannot be written; what was there before stays.
+        """
+        from nervure.report import write_report  # not needed to train
+
+        return write_report(self, path, validation_data, inputs, class_names, tokens, title)
 
     # ---- checkpoints -----------------------------------------------------------------------------
 
