@@ -98,11 +98,12 @@ def from_a_leaf(module, x, t):
         nn.RNN(3, 5),
         nn.LSTM(3, 5),
         nn.LSTM(3, 5, proj_size=2, peepholes=True),
+        nn.LSTM(3, 5, layer_norm=True),
         nn.LSTM(3, 5, zoneout=(0.2, 0.1)).eval(),
         nn.GRU(3, 5),
         nn.GRU(3, 5, reset_after=False),
     ],
-    ids=["rnn", "lstm", "lstm-proj", "lstm-zoneout", "gru", "gru-before"],
+    ids=["rnn", "lstm", "lstm-proj", "lstm-norm", "lstm-zoneout", "gru", "gru-before"],
 )
 def test_whole_derivative_of_each_state(module):
     x = nv.tensor(np.random.default_rng(1).standard_normal((2, STEPS, 3)).astype(np.float32))

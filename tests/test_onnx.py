@@ -455,6 +455,8 @@ class Fixed(nn.Module):
     [
         (Strange(), ("n", 3), ValueError, "Strange: its forward"),
         (Fixed(), ("n", 3), ValueError, "must give tensors, got int"),
+        (nn.LSTM(3, 4, layer_norm=True), ("n", "t", 3), ValueError, "has no layer_norm"),
+        (nn.LSTMCell(3, 4, layer_norm=True), ("n", 3), ValueError, "has no layer_norm"),
         (nn.LSTM(3, 4), ("t", 3), ValueError, "with a batch"),
         (nn.Conv2d(1, 1, 1), (1, 3, 3), ValueError, "with a batch"),
         (nn.MaxPool2d(2, return_indices=True), ("n", 1, 4, 4), ValueError, "return_indices"),

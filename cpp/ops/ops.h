@@ -169,7 +169,8 @@ std::tuple<Tensor, Tensor> gru(const Tensor& x, const Tensor& h0, const std::vec
                                const Tensor& lengths, bool reset_after);
 /// Weights: also weight_hr (P, H) and weight_peephole (3, H), each or undefined; h is (D, B, P) when projected.
 /// `mask` (D, B, P) multiplies h on its way into the recurrent product; a zoneout is one number or (D, B, T, H) of 0
-/// and 1, where 1 keeps the old state. None of the three gets a gradient.
+/// and 1, where 1 keeps the old state. None of the three gets a gradient, or may ask for one. With layer normalisation
+/// four more weights for each direction: gain_ih (4H), gain_hh (4H), gain_c (H), bias_c (H) or undefined.
 std::tuple<Tensor, Tensor, Tensor> lstm(const Tensor& x, const Tensor& h0, const Tensor& c0,
                                         const std::vector<Tensor>& weights, const Tensor& lengths, const Tensor& mask,
                                         const Tensor& zoneout_h, const Tensor& zoneout_c);

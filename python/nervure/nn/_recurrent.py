@@ -17,6 +17,28 @@ from nervure.nn.parameter import Parameter
 
 States: TypeAlias = tuple[Tensor, ...]
 
+NORM_NAMES = ("gain_ih", "gain_hh", "gain_c", "bias_c")
+
+
+def norm_shapes(hidden: int, bias: bool) -> dict[str, tuple[int, ...]]:
+    """The parameters that layer normalisation adds to an LSTM."""
+    gates = 4 * hidden
+    shapes: dict[str, tuple[int, ...]] = {
+        "gain_ih": (gates,),
+        "gain_hh": (gates,),
+        "gain_c": (hidden,),
+    }
+    return shapes | {"bias_c": (hidden,)} if bias else shapes
+
+
+def reset_norm(module: Module) -> None:
+    """Gains 1, biases 0: at first the sums of the gates are normalised, and nothing else."""
+    for name, parameter in module.named_parameters():
+        if name.startswith("gain_"):
+            init.ones_(parameter)
+        elif name.startswith("bias_"):
+            init.zeros_(parameter)
+
 
 class Recurrent(Module):
     """What RNN, LSTM and GRU share: parameters, layers, directions, batches and streaming."""

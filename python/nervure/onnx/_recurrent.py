@@ -61,6 +61,11 @@ def _kind(module: Module) -> str:
     return type(module).__name__.removesuffix("Cell")
 
 
+def _check_norm(m: Any) -> None:
+    if getattr(m, "layer_norm", False):
+        raise ExportError(f"[export] {type(m).__name__}: ONNX's LSTM has no layer_norm")
+
+
 def _recurrent(
     g: Graph,
     m: Any,
@@ -72,6 +77,7 @@ def _recurrent(
     kind, directions = _kind(m), 2 if m.bidirectional else 1
     if x.ndim != 3:
         raise ExportError(f"[export] {kind}: expected an input with a batch, got {x.shape}")
+    _check_norm(m)
     steps = getattr(m, "proj_size", 0) or any(getattr(m, "zoneout", ()))
     write = lstm_layer if steps else _layer
     states: tuple[Any, ...] = () if state is None else state if kind == "LSTM" else (state,)
@@ -118,6 +124,7 @@ def _cell(g: Graph, m: Any, path: str, x: Value, state: Any = None) -> Any:
     kind = _kind(m)
     if x.ndim != 2:
         raise ExportError(f"[export] {kind}Cell: expected an input with a batch, got {x.shape}")
+    _check_norm(m)
     states: tuple[Any, ...] = () if state is None else state if kind == "LSTM" else (state,)
     weights = _weights(m, kind, [""])
     names = [g.weight(f"{path}{n}", w) for n, w in zip("WRB", weights, strict=False)]
