@@ -98,7 +98,7 @@ void tile(const float* a, std::int64_t a_stride, const float* b, std::int64_t b_
 // One row of the table per number of rows; null where the registers do not suffice.
 template <TileA Layout, int Rows, int Vectors, bool Masked, bool Fetching>
 constexpr TileFunction entry() {
-  if constexpr (Rows <= max_tile_rows(Vectors) && (!Fetching || Rows > kTileRows / 2))
+  if constexpr (Rows <= max_tile_rows(Vectors) && (!Fetching || (Rows > kTileRows / 2 && Vectors == kTileVectors - 1)))
     return tile<Layout, Rows, Vectors, Masked, Fetching>;
   else
     return nullptr;

@@ -52,7 +52,8 @@ constexpr int max_tile_rows(int vectors) { return vectors == 3 ? 4 : 6; }
 
 /// The tile of 1 <= vectors <= kTileVectors and 1 <= rows <= max_tile_rows(vectors).
 TileFunction tile_function(TileA layout, int rows, int vectors, bool masked);
-/// Its variant that brings lines ahead, for whole tiles of more than half the greatest height; null for others.
+/// Its variant that brings lines ahead, for whole tiles one vector narrower than the widest and of more than half the
+/// greatest height; null for others.
 TileFunction fetching_tile(TileA layout, int rows, int vectors);
 
 }  // namespace nervure::kernels::NV_ISA
