@@ -26,7 +26,7 @@ __attribute__((noinline, noclone)) void map_lines(F f, std::int64_t n, float* ou
   for (std::int64_t i = 0; i < n; i += kLine) {
     __builtin_prefetch(output + i + kPrefetch, 1);
     (__builtin_prefetch(inputs + i + kPrefetch), ...);
-#pragma GCC unroll 4
+#pragma GCC unroll 1  // several copies of f would only take longer to compile
     for (int v = 0; v < kLineVectors; ++v) {
       const std::int64_t at = i + v * kLanes;
       store(output + at, f(load(inputs + at)...));
