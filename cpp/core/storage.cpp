@@ -20,7 +20,8 @@ namespace {
 constexpr std::size_t kAlignment = 64;
 constexpr std::size_t kHeader = 64;  // Storage, and a pointer to it just below the data
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
-constexpr std::size_t kColoured = std::size_t{64} << 10;  // blocks from here on start at varying cache lines ...
+constexpr std::size_t kLargestPage = std::size_t{64} << 10;  // of the ordinary ones: 4 KiB, or up to 64 KiB on AArch64
+constexpr std::size_t kColoured = std::size_t{64} << 10;     // blocks from here on start at varying cache lines ...
 constexpr std::size_t kColours = 61;  // ... so that streams through several do not collide (4 KiB aliasing)
 constexpr std::size_t kMinimumCache = std::size_t{64} << 20;
 constexpr std::size_t kLargest = std::size_t{1} << 46;
@@ -44,7 +45,11 @@ std::size_t class_capacity(int size_class) {
   return (static_cast<std::size_t>(size_class % 4 + 5) << shift) * kAlignment;
 }
 
-std::size_t whole_pages(std::size_t bytes) { return (bytes + kHugePage - 1) / kHugePage * kHugePage; }
+/// Bytes to map: whole huge pages, unless more than half of the last one would lie idle; then ordinary ones end it.
+std::size_t mapped(std::size_t bytes) {
+  const std::size_t tail = bytes % kHugePage, page = tail < kHugePage / 2 ? kLargestPage : kHugePage;
+  return (bytes + page - 1) / page * page;
+}
 
 void* map_huge(std::size_t bytes) {
   // Over-map, then cut to a 2 MiB boundary: only aligned ranges become huge pages.
@@ -55,7 +60,7 @@ void* map_huge(std::size_t bytes) {
   if (lead) munmap(raw, lead);
   if (lead != kHugePage) munmap(raw + lead + bytes, kHugePage - lead);
 #ifdef MADV_HUGEPAGE
-  madvise(raw + lead, bytes, MADV_HUGEPAGE);
+  madvise(raw + lead, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
 #endif
   return raw + lead;
 }
@@ -223,7 +228,7 @@ class Pool {
     const std::size_t room = kHeader + capacity + (capacity >= kColoured ? kColours * kAlignment : 0);
     void* raw = nullptr;
     try {
-      raw = capacity >= kHugePage ? map_huge(whole_pages(room)) : ::operator new(room, std::align_val_t{kAlignment});
+      raw = capacity >= kHugePage ? map_huge(mapped(room)) : ::operator new(room, std::align_val_t{kAlignment});
     } catch (const std::bad_alloc&) {
       std::lock_guard guard(lock_);
       live_ -= capacity;
@@ -248,7 +253,7 @@ class Pool {
   static void destroy(Storage* block) {
     const std::size_t capacity = block->capacity_;
     if (capacity >= kHugePage)
-      munmap(block, whole_pages(kHeader + capacity + kColours * kAlignment));
+      munmap(block, mapped(kHeader + capacity + kColours * kAlignment));
     else
       ::operator delete(block, std::align_val_t{kAlignment});
   }
