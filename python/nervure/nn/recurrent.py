@@ -247,7 +247,7 @@ class LSTM(Recurrent):
 
     _gates = 4
     _state_names = ("h0", "c0")
-    _weight_names = (
+    _weight_names: tuple[str, ...] = (
         "weight_ih",
         "weight_hh",
         "bias_ih",

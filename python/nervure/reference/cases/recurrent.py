@@ -73,10 +73,12 @@ class Layer:
         shapes = [x, *(s if self.state else None for s in states), *weights * self.directions]
         draws = [None if s is None else _scaled(s) for s in shapes]
         if self.norm:
-            first = 1 + len(states)
-            for d in range(self.directions):
+            begin = 1 + len(states)
+            for direction in range(self.directions):
                 for gain, size in zip((6, 7, 8), (gates, gates, self.hidden), strict=True):
-                    draws[first + d * len(weights) + gain] = normal(size, scale=0.3, mean=1.0)
+                    draws[begin + direction * len(weights) + gain] = normal(
+                        size, scale=0.3, mean=1.0
+                    )
         return [*draws, None if self.lengths is None else _lengths(self.lengths)]
 
     def grads(self) -> tuple[int, ...]:
