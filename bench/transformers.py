@@ -11,7 +11,7 @@ import nervure as nv
 from nervure import models, nn, optim
 from nervure.nn import functional as F
 
-from . import jax_peers
+from . import jax_decoding, jax_peers
 from .data import classes, floats
 from .registry import Contest, Peers, rows
 
@@ -211,7 +211,7 @@ def encoder_decoder(peers: Peers, batch: int) -> Contest:
     contest = Contest(flops=3.0 * 2 * batch * 128 * 128 * (20 * 14 + 12 * 20), tolerance=1e-3)
     if peers.jax:
         state = _numpy(net.state_dict())
-        compiled = jax_peers.encoder_decoder_steps(peers.jax, state, source, target, net.bos)
+        compiled = jax_decoding.encoder_decoder_steps(peers.jax, state, source, target, net.bos)
         contest.add("jax", compiled, lambda: [compiled() for _ in range(CHECKED_STEPS)])
     adam = optim.Adam(net.parameters(), lr=1e-3)
     x, y = nv.tensor(source), nv.tensor(target)

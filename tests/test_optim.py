@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -260,6 +261,46 @@ def test_l1_gives_exact_zeros(name: str) -> None:
     np.testing.assert_allclose(with_l1.detach().numpy(), expected, atol=1e-7)
     assert np.array_equal(with_l1.detach().numpy() == 0.0, expected == 0.0)
     assert 50 < np.sum(expected == 0.0) < 950
+
+
+@pytest.mark.parametrize(("name", "options"), OPTIMISERS, ids=IDS)
+def test_clipping_inside_the_step(isa: str, name: str, options: dict[str, Any]) -> None:
+    values, limit = _values(3), 0.3
+    inside, apart = _parameters(values), _parameters(values)
+    first, second = (getattr(optim, name)(p, **options) for p in (inside, apart))
+    for step in range(3):
+        gradients = _values(300 + step)
+        gradients[0].reshape(-1)[0] = np.inf  # is limited, too
+        for parameters in (inside, apart):
+            _set_gradients(parameters, gradients)
+        with first.clipped(limit):
+            first.step()
+        _core.clip_grad_value_(apart, limit)
+        second.step()
+        for p, q, g in zip(inside, apart, gradients, strict=True):
+            np.testing.assert_array_equal(p.detach().numpy(), q.detach().numpy())
+            np.testing.assert_array_equal(p.grad.numpy(), g)  # the gradient stays
+    for parameters, optimizer in ((inside, first), (apart, second)):
+        _set_gradients(parameters, _values(400))
+        optimizer.step()  # outside of the block nothing is limited
+    for p, q in zip(inside, apart, strict=True):
+        np.testing.assert_array_equal(p.detach().numpy(), q.detach().numpy())
+
+
+def test_clipping_inside_the_step_leaves_nan_and_refuses_nonsense() -> None:
+    p = _core.tensor(np.ones(3, np.float32))
+    p.requires_grad = True
+    optimizer = optim.SGD([p], lr=1.0)
+    p.grad = _core.tensor(np.array([np.nan, -7.0, 0.5], np.float32))
+    with optimizer.clipped(2.0):
+        optimizer.step()
+    np.testing.assert_array_equal(p.detach().numpy(), [np.nan, 3.0, 0.5])
+    for bad in (-1.0, math.nan):
+        with pytest.raises(ValueError, match="clip_value must be a number and not negative"):
+            with optimizer.clipped(bad):
+                pass
+        with pytest.raises(ValueError, match=r"^\[sgd_step\] clip_value must not be negative"):
+            _core.UpdateList([p], [[]], [], bad).sgd_step(1, 0, 0, 0, 0, False, False, True)
 
 
 def test_groups() -> None:

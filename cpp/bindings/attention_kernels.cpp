@@ -107,8 +107,9 @@ std::int64_t work_of(const kernels::Attention& a) {
   return a.batch * a.heads * a.queries * a.keys * (a.head_size + a.value_size);
 }
 
-void forward(const py::array& q, const py::array& k, const py::array& v, const OptionalArray& mask,
-             const OptionalArray& lengths, bool causal, double scale, py::array& out, py::array& log_sum) {
+void bare_attention_forward(const py::array& q, const py::array& k, const py::array& v, const OptionalArray& mask,
+                            const OptionalArray& lengths, bool causal, double scale, py::array& out,
+                            py::array& log_sum) {
   constexpr const char* op = "attention_forward";
   const Operands given{q, k, v, mask, lengths};
   kernels::Attention a = attention_of(op, given, causal, scale);
@@ -122,9 +123,10 @@ void forward(const py::array& q, const py::array& k, const py::array& v, const O
   core::launch(work_of(a), [=] { kernels::attention_forward(a, y, sums); });
 }
 
-void backward(const py::array& dy, const py::array& q, const py::array& k, const py::array& v, const py::array& y,
-              const py::array& log_sum, const OptionalArray& mask, const OptionalArray& lengths, bool causal,
-              double scale, py::array& dq, py::array& dk, py::array& dv) {
+void bare_attention_backward(const py::array& dy, const py::array& q, const py::array& k, const py::array& v,
+                             const py::array& y, const py::array& log_sum, const OptionalArray& mask,
+                             const OptionalArray& lengths, bool causal, double scale, py::array& dq, py::array& dk,
+                             py::array& dv) {
   constexpr const char* op = "attention_backward";
   const Operands given{q, k, v, mask, lengths};
   kernels::Attention a = attention_of(op, given, causal, scale);
@@ -157,11 +159,11 @@ void bind_attention_kernels(py::module_& m);
 
 void bind_attention_kernels(py::module_& parent) {
   auto m = parent.def_submodule("kernels");
-  m.def("attention_forward", &forward, py::arg("q"), py::arg("k"), py::arg("v"), py::arg("mask"), py::arg("lengths"),
-        py::arg("causal"), py::arg("scale"), py::arg("out"), py::arg("log_sum"));
-  m.def("attention_backward", &backward, py::arg("dy"), py::arg("q"), py::arg("k"), py::arg("v"), py::arg("y"),
-        py::arg("log_sum"), py::arg("mask"), py::arg("lengths"), py::arg("causal"), py::arg("scale"), py::arg("dq"),
-        py::arg("dk"), py::arg("dv"));
+  m.def("attention_forward", &bare_attention_forward, py::arg("q"), py::arg("k"), py::arg("v"), py::arg("mask"),
+        py::arg("lengths"), py::arg("causal"), py::arg("scale"), py::arg("out"), py::arg("log_sum"));
+  m.def("attention_backward", &bare_attention_backward, py::arg("dy"), py::arg("q"), py::arg("k"), py::arg("v"),
+        py::arg("y"), py::arg("log_sum"), py::arg("mask"), py::arg("lengths"), py::arg("causal"), py::arg("scale"),
+        py::arg("dq"), py::arg("dk"), py::arg("dv"));
 }
 
 }  // namespace nervure::bindings

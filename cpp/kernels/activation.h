@@ -44,16 +44,12 @@ NV_INLINE vf elu(vf x, float alpha) {
 NV_INLINE vf elu_backward(vf dy, vf y, float alpha) { return simd::NV_ISA::select(y > 0.0f, dy, dy * (y + alpha)); }
 
 /// x Phi(x), Phi the normal distribution function.
-NV_INLINE vf gelu(vf x) {
-  using namespace simd::NV_ISA;
-  const vf half = x * 0.5f;
-  return fma(half, erf(x * 0.707106781f), half);
-}
+NV_INLINE vf gelu(vf x) { return x * (simd::NV_ISA::normal_less_half(x) + 0.5f); }
 NV_INLINE vf gelu_backward(vf dy, vf x) {
   using namespace simd::NV_ISA;
-  const vf distribution = fma(erf(x * 0.707106781f), broadcast(0.5f), broadcast(0.5f));
+  const vf distribution = normal_less_half(x) + 0.5f;
   const vf bounded = max(broadcast(-20.0f), min(broadcast(20.0f), x));  // the density is 0 beyond; infinity * 0 is not
-  const vf density = exp(bounded * bounded * -0.5f) * 0.398942280f;     // 1 / sqrt(2 pi)
+  const vf density = exp2(bounded * bounded * -0.721347520f) * 0.398942280f;  // e^(-x^2 / 2) / sqrt(2 pi)
   return dy * fma(bounded, density, distribution);
 }
 

@@ -21,13 +21,13 @@ struct HeadGradients {
 /// What a block of queries brings to every block of keys.
 struct QueryTerms {
   float *queries, *dy;                                       // transposed
-  alignas(64) float log_sum[kQueryBlock], dot[kQueryBlock];  // dot_i = dy_i · y_i
+  alignas(64) float log_sum[kQueryBlock], dot[kQueryBlock];  // of base 2; dot_i = dy_i · y_i
 };
 
 void load_terms(const Attention& a, const AttentionGradients& g, const AttentionHead& head, const HeadGradients& at,
                 const AttentionBlock& block, QueryTerms& terms) {
   const std::int64_t first = block.query;
-  transpose_rows(head.q + first * a.q_steps.row, a.q_steps.row, a.head_size, block, a.scale, terms.queries);
+  transpose_rows(head.q + first * a.q_steps.row, a.q_steps.row, a.head_size, block, a.scale * kLog2E, terms.queries);
   transpose_rows(at.dy + first * g.dy_steps.row, g.dy_steps.row, a.value_size, block, 1.0f, terms.dy);
   for (std::int64_t i = 0; i < block.width; ++i) {
     if (i >= block.queries) {
@@ -35,7 +35,7 @@ void load_terms(const Attention& a, const AttentionGradients& g, const Attention
       terms.dot[i] = 0.0f;
       continue;
     }
-    terms.log_sum[i] = at.log_sum[first + i];
+    terms.log_sum[i] = at.log_sum[first + i] * kLog2E;
     const float *dy = at.dy + (first + i) * g.dy_steps.row, *y = at.y + (first + i) * a.y_steps.row;
     vf dot{};
     for_vectors(0, a.value_size, [&](std::int64_t c, std::int64_t n) NV_INLINE_LAMBDA {
@@ -45,34 +45,43 @@ void load_terms(const Attention& a, const AttentionGradients& g, const Attention
   }
 }
 
-void weights_from_scores(const AttentionBlock& block, const float* log_sum, float* scores) {
-  for (std::int64_t i = 0; i < block.width; i += kLanes) {
-    const vf total = load(log_sum + i);
-    for (std::int64_t j = 0; j < block.keys; ++j) {
-      float* const at = scores + j * block.width + i;
-      store(at, exp(load(at) - total));
+/// Scores become weights w, and dw becomes d(score) * scale = w (dw - dot) * scale.
+void softmax_backward_block(const AttentionBlock& block, const QueryTerms& terms, float scale, float* scores,
+                            float* dw) {
+  for_query_vectors(block, [&](std::int64_t i, auto count) NV_INLINE_LAMBDA {
+    vf total[count.value], dot[count.value];
+#pragma GCC unroll 4
+    for (int v = 0; v < count.value; ++v) {
+      total[v] = load(terms.log_sum + i + v * kLanes);
+      dot[v] = load(terms.dot + i + v * kLanes);
     }
-  }
+    for (std::int64_t j = 0; j < block.keys; ++j)
+#pragma GCC unroll 4
+      for (int v = 0; v < count.value; ++v) {
+        const std::int64_t at = j * block.width + i + v * kLanes;
+        const vf weight = exp2(load(scores + at) - total[v]);
+        store(scores + at, weight);
+        store(dw + at, weight * (load(dw + at) - dot[v]) * scale);
+      }
+  });
 }
 
-/// dw becomes d(score) * scale = w (dw - dot) * scale.
-void softmax_backward_block(const AttentionBlock& block, const float* weights, const float* dot, float scale,
-                            float* dw) {
-  for (std::int64_t i = 0; i < block.width; i += kLanes) {
-    const vf sum = load(dot + i);
-    for (std::int64_t j = 0; j < block.keys; ++j) {
-      const std::int64_t at = j * block.width + i;
-      store(dw + at, load(weights + at) * (load(dw + at) - sum) * scale);
-    }
+/// Gradients of keys and values are written by the first block of queries that sees the key and added to by the others.
+/// Keys behind `written` that a block shares with written ones start from zero.
+bool starts_keys(const AttentionGradients& g, const HeadGradients& at, const AttentionBlock& block, const Attention& a,
+                 std::int64_t written) {
+  if (block.key >= written) return true;
+  const std::int64_t fresh = larger(written, block.key), end = block.key + block.keys;
+  if (fresh < end) {
+    zero_rows(at.dk + fresh * g.dk_steps.row, g.dk_steps.row, end - fresh, a.head_size);
+    zero_rows(at.dv + fresh * g.dv_steps.row, g.dv_steps.row, end - fresh, a.value_size);
   }
+  return false;
 }
 
 /// Everything that keys begin .. end of one head contribute: their dk and dv, and a share of dq.
 void backward_of_keys(const Attention& a, const AttentionGradients& g, const AttentionHead& head,
                       const HeadGradients& at, std::int64_t begin, std::int64_t end) {
-  zero_rows(at.dq, at.dq_step, a.queries, a.head_size);
-  zero_rows(at.dk + begin * g.dk_steps.row, g.dk_steps.row, end - begin, a.head_size);
-  zero_rows(at.dv + begin * g.dv_steps.row, g.dv_steps.row, end - begin, a.value_size);
   const core::Scratch<float> scratch(
       static_cast<std::size_t>((a.head_size + a.value_size + 2 * kKeyBlock) * kQueryBlock));
   float* const weights = scratch.get() + (a.head_size + a.value_size) * kQueryBlock;
@@ -80,27 +89,36 @@ void backward_of_keys(const Attention& a, const AttentionGradients& g, const Att
   QueryTerms terms;
   terms.queries = scratch.get();
   terms.dy = terms.queries + a.head_size * kQueryBlock;
+  std::int64_t written = begin;  // the keys before it have gradients
   for (std::int64_t query = 0; query < a.queries; query += kQueryBlock) {
     AttentionBlock block = query_block(a, query);
     const std::int64_t last = smaller(end, visible_keys(a, head, block));
-    if (last <= begin) continue;
+    float* const dq = at.dq + query * at.dq_step;
+    if (last <= begin) {
+      zero_rows(dq, at.dq_step, block.queries, a.head_size);
+      continue;
+    }
     load_terms(a, g, head, at, block, terms);
     const float *q = head.q + query * a.q_steps.row, *dy = at.dy + query * g.dy_steps.row;
     for (block.key = begin; block.key < last; block.key += kKeyBlock) {
       block.keys = smaller(kKeyBlock, last - block.key);
+      const bool add = !starts_keys(g, at, block, a, written);
       attention_scores(a, head, block, terms.queries, weights);
-      weights_from_scores(block, terms.log_sum, weights);
       attention_value_products(a, head, block, terms.dy, dw);
       drop_weights(a, head, block, dw);
-      softmax_backward_block(block, weights, terms.dot, a.scale, dw);
+      softmax_backward_block(block, terms, a.scale, weights, dw);
       drop_weights(a, head, block, weights);
-      add_over_queries(block, weights, dy, g.dy_steps.row, a.value_size, at.dv + block.key * g.dv_steps.row,
-                       g.dv_steps.row);
-      add_over_queries(block, dw, q, a.q_steps.row, a.head_size, at.dk + block.key * g.dk_steps.row, g.dk_steps.row);
-      sum_over_keys(block, dw, head.k + block.key * a.k_steps.row, a.k_steps.row, a.head_size,
-                    at.dq + query * at.dq_step, at.dq_step, true);
+      sum_over_queries(block, weights, dy, g.dy_steps.row, a.value_size, at.dv + block.key * g.dv_steps.row,
+                       g.dv_steps.row, add);
+      sum_over_queries(block, dw, q, a.q_steps.row, a.head_size, at.dk + block.key * g.dk_steps.row, g.dk_steps.row,
+                       add);
+      sum_over_keys(block, dw, head.k + block.key * a.k_steps.row, a.k_steps.row, a.head_size, dq, at.dq_step,
+                    block.key > begin);
     }
+    written = larger(written, last);
   }
+  zero_rows(at.dk + written * g.dk_steps.row, g.dk_steps.row, end - written, a.head_size);
+  zero_rows(at.dv + written * g.dv_steps.row, g.dv_steps.row, end - written, a.value_size);
 }
 
 HeadGradients head_gradients(const Attention& a, const AttentionGradients& g, std::int64_t index) {

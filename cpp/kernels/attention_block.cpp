@@ -22,9 +22,9 @@ void multiply(std::int64_t M, std::int64_t N, std::int64_t K, const float* a, st
 
 // ---- masks -------------------------------------------------------------------------------------------------------
 
-/// What is added to the score of one query and key.
+/// What is added to the score of one query and key, in units of ln 2.
 NV_INLINE float mask_at(const AttentionHead& head, std::int64_t at) {
-  if (head.bias) return head.bias[at];
+  if (head.bias) return head.bias[at] * kLog2E;
   return head.allowed[at] ? 0.0f : -kInfinity;
 }
 
@@ -122,9 +122,9 @@ void sum_over_keys(const AttentionBlock& block, const float* weights, const floa
   multiply(block.queries, columns, block.keys, weights, block.width, true, rows, rows_step, out, out_step, accumulate);
 }
 
-void add_over_queries(const AttentionBlock& block, const float* weights, const float* rows, std::int64_t rows_step,
-                      std::int64_t columns, float* out, std::int64_t out_step) {
-  multiply(block.keys, columns, block.queries, weights, block.width, false, rows, rows_step, out, out_step, true);
+void sum_over_queries(const AttentionBlock& block, const float* weights, const float* rows, std::int64_t rows_step,
+                      std::int64_t columns, float* out, std::int64_t out_step, bool accumulate) {
+  multiply(block.keys, columns, block.queries, weights, block.width, false, rows, rows_step, out, out_step, accumulate);
 }
 
 void zero_rows(float* rows, std::int64_t step, std::int64_t count, std::int64_t columns) {

@@ -15,25 +15,40 @@ struct Running {
   alignas(64) float largest[kQueryBlock], sum[kQueryBlock], rescale[kQueryBlock];
 };
 
+/// The same for `Count` vectors of queries.
+template <int Count>
+NV_INLINE void absorb_columns(const AttentionBlock& block, float* scores, Running& running, std::int64_t i) {
+  vf largest[Count], shift[Count], sum[Count];
+#pragma GCC unroll 4
+  for (int v = 0; v < Count; ++v) largest[v] = load(running.largest + i + v * kLanes);
+  for (std::int64_t j = 0; j < block.keys; ++j)
+#pragma GCC unroll 4
+    for (int v = 0; v < Count; ++v) largest[v] = max(load(scores + j * block.width + i + v * kLanes), largest[v]);
+#pragma GCC unroll 4
+  for (int v = 0; v < Count; ++v) {
+    const std::int64_t at = i + v * kLanes;
+    shift[v] = select(largest[v] == -kInfinity, vf{}, largest[v]);
+    const vf rescale = exp2(load(running.largest + at) - shift[v]);
+    sum[v] = load(running.sum + at) * rescale;
+    store(running.largest + at, largest[v]);
+    store(running.rescale + at, rescale);
+  }
+  for (std::int64_t j = 0; j < block.keys; ++j)
+#pragma GCC unroll 4
+    for (int v = 0; v < Count; ++v) {
+      float* const at = scores + j * block.width + i + v * kLanes;
+      const vf weight = exp2(load(at) - shift[v]);
+      store(at, weight);
+      sum[v] += weight;
+    }
+#pragma GCC unroll 4
+  for (int v = 0; v < Count; ++v) store(running.sum + i + v * kLanes, sum[v]);
+}
+
 /// Scores become weights relative to the largest score so far; sums follow; `rescale` is what older weights shrink by.
 void absorb_scores(const AttentionBlock& block, float* scores, Running& running) {
-  for (std::int64_t i = 0; i < block.width; i += kLanes) {
-    const vf before = load(running.largest + i);
-    vf largest = before;
-    for (std::int64_t j = 0; j < block.keys; ++j) largest = max(load(scores + j * block.width + i), largest);
-    const vf shift = select(largest == -kInfinity, vf{}, largest);
-    const vf rescale = exp(before - shift);
-    vf sum = load(running.sum + i) * rescale;
-    for (std::int64_t j = 0; j < block.keys; ++j) {
-      float* const at = scores + j * block.width + i;
-      const vf weight = exp(load(at) - shift);
-      store(at, weight);
-      sum += weight;
-    }
-    store(running.largest + i, largest);
-    store(running.sum + i, sum);
-    store(running.rescale + i, rescale);
-  }
+  for_query_vectors(block, [&](std::int64_t i, auto count)
+                               NV_INLINE_LAMBDA { absorb_columns<count.value>(block, scores, running, i); });
 }
 
 void scale_rows(float* rows, std::int64_t step, std::int64_t count, std::int64_t columns, const float* factor) {
@@ -51,7 +66,7 @@ void finish_rows(const Attention& a, const AttentionBlock& block, Running& runni
   for (std::int64_t i = 0; i < block.queries; i += kLanes) {
     const vf sum = load(running.sum + i);
     const vi none = sum == 0.0f;
-    const vf total = select(none, broadcast(kInfinity), load(running.largest + i) + log(sum));
+    const vf total = select(none, broadcast(kInfinity), load(running.largest + i) * kLn2 + log(sum));
     store_some(log_sum + i, total, smaller(kLanes, block.queries - i));
     store(running.rescale + i, select(none, vf{}, 1.0f / sum));
   }
@@ -62,7 +77,7 @@ void attend(const Attention& a, const AttentionHead& head, AttentionBlock block,
   const core::Scratch<float> scratch(static_cast<std::size_t>((a.head_size + kKeyBlock) * block.width));
   float* const queries = scratch.get();
   float* const scores = queries + a.head_size * block.width;
-  transpose_rows(head.q + block.query * a.q_steps.row, a.q_steps.row, a.head_size, block, a.scale, queries);
+  transpose_rows(head.q + block.query * a.q_steps.row, a.q_steps.row, a.head_size, block, a.scale * kLog2E, queries);
   Running running;
   for (std::int64_t i = 0; i < block.width; i += kLanes) {
     store(running.largest + i, broadcast(-kInfinity));

@@ -17,13 +17,13 @@ constexpr std::int64_t kGrain = 32768;
 /// Elements ahead of the loop that are fetched: a page. The processor's own prefetcher stops at page boundaries and
 /// does not fetch lines that are only written (relu of 100 MB: 0.76 -> 0.62 ns per element).
 constexpr std::int64_t kPrefetch = 1024;
-constexpr int kLineVectors = 16 / kLanes;  // vectors per cache line
+constexpr int kLine = 16, kLineVectors = kLine / kLanes;  // floats and vectors in a cache line
 
-/// output[i] = f(inputs[0][i], inputs[1][i], ...) for dense arrays; the output may be one of the inputs.
+/// output[i] = f(inputs[0][i], inputs[1][i], ...) for whole cache lines. The only place that calls f: it is inlined
+/// then, however long it is. (A call for every vector loads all constants again: tanh took 1.4 times as long.)
 template <class F, class... Input>
-NV_INLINE void map(F f, std::int64_t n, float* output, const Input*... inputs) {
-  std::int64_t i = 0;
-  for (; i + 16 <= n; i += 16) {
+__attribute__((noinline, noclone)) void map_lines(F f, std::int64_t n, float* output, const Input*... inputs) {
+  for (std::int64_t i = 0; i < n; i += kLine) {
     __builtin_prefetch(output + i + kPrefetch, 1);
     (__builtin_prefetch(inputs + i + kPrefetch), ...);
 #pragma GCC unroll 4
@@ -32,8 +32,29 @@ NV_INLINE void map(F f, std::int64_t n, float* output, const Input*... inputs) {
       store(output + at, f(load(inputs + at)...));
     }
   }
-  for (; i + kLanes <= n; i += kLanes) store(output + i, f(load(inputs + i)...));
-  if (i < n) store_partial(output + i, f(load_partial(inputs + i, n - i)...), n - i);
+}
+
+/// A cache line whose first n elements come from memory, the others zero.
+struct PartLine {
+  alignas(64) float at[kLine];
+  PartLine(const float* from, std::int64_t n) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kLine; v += kLanes) {
+      const std::int64_t left = n - v;
+      store(at + v, left >= kLanes ? load(from + v) : load_partial(from + v, left > 0 ? left : 0));
+    }
+  }
+};
+
+/// output[i] = f(inputs[0][i], inputs[1][i], ...) for dense arrays; the output may be one of the inputs.
+template <class F, class... Input>
+NV_INLINE void map(F f, std::int64_t n, float* output, const Input*... inputs) {
+  const std::int64_t whole = n / kLine * kLine;
+  if (whole > 0) map_lines(f, whole, output, inputs...);
+  if (whole == n) return;
+  alignas(64) float rest[kLine];
+  map_lines(f, kLine, rest, static_cast<const float*>(PartLine(inputs + whole, n - whole).at)...);
+  std::memcpy(output + whole, rest, static_cast<std::size_t>(n - whole) * sizeof(float));
 }
 
 /// map() in parallel.

@@ -127,24 +127,27 @@ def _one_by_one(
     with nv.no_grad():
         state = model.start(source, source_lengths)
         token = np.full(batch, model.bos, np.int64)
-        alive = np.ones(batch, bool)
-        scores = np.zeros(batch)
-        tokens, attention = [], []
+        rows = np.arange(batch)
+        ended = np.zeros(batch, bool)
+        tokens, chosen, attention = [], [], []
         for _ in range(max_length):
             logits, state = model.step(nv.tensor(token), state)
             log_p = _log_softmax(logits)
             token = choose(log_p, temperature, top_k)
-            token[~alive] = model.eos
-            scores[alive] += log_p[np.flatnonzero(alive), token[alive]]
             tokens.append(token)
+            chosen.append(log_p[rows, token])
             weights = model.weights(state)
             if weights is not None:
-                attention.append(weights.numpy().copy())
-            alive &= token != model.eos
-            if not alive.any():
+                attention.append(weights.numpy())
+            ended |= token == model.eos
+            if ended.all():
                 break
     stacked = np.stack(attention, axis=1) if attention else None
-    return _finish(np.stack(tokens, axis=1), model.eos, scores, stacked)
+    written = np.stack(tokens, axis=1)
+    ends = written == model.eos
+    counts = np.cumsum(ends, axis=1) <= ends  # up to the first end, and with it
+    scores = np.where(counts, np.stack(chosen, axis=1), 0.0).sum(axis=1, dtype=np.float64)
+    return _finish(written, model.eos, scores, stacked)
 
 
 def choose(

@@ -53,6 +53,11 @@ class Feed:
         return self._length
 
     @property
+    def source(self) -> Any:
+        """What gives the batches."""
+        return self._source
+
+    @property
     def dataset(self) -> Any:
         """The data set behind the batches, if there is one."""
         return getattr(self._source, "dataset", None)

@@ -24,6 +24,7 @@ from nervure.train._meter import Meter, resolve_metrics
 from nervure.train._objective import Objective, Penalty
 from nervure.train._predictions import joined, probabilities
 from nervure.train._settings import (
+    CLIP_VALUE,
     as_list,
     check_counts,
     check_settings,
@@ -31,6 +32,7 @@ from nervure.train._settings import (
     resolve_optimizer,
     with_progress,
 )
+from nervure.train.advice import Advisor
 from nervure.train.history import History
 
 
@@ -54,9 +56,12 @@ class Trainer:
         batches. Predictions are probabilities where the loss says that outputs are logits.
     clip_norm : float, optional
         Greatest norm of all gradients together.
-    clip_value : float, optional
-        Greatest absolute value of each element of the gradients; 5.0 is a common choice for
-        recurrent networks.
+    clip_value : float or None, default 5.0
+        Greatest absolute value of each element of the gradients, which hardly ever gets there when
+        the loss is a mean: it catches the steps that would throw the weights far away, as those of
+        recurrent networks now and then. None limits nothing. Together with ``clip_norm`` the
+        default is None. Optimisers of nervure apply it in their step, without a pass over the
+        gradients; these stay as they are. ``fit`` reads the setting when it begins.
     accumulation_steps : int, default 1
         Batches whose gradients make one update, which is that of one batch of all their samples
         (but for layers that look at the batch, as batch norm does).
@@ -81,6 +86,12 @@ class Trainer:
     class_dim : {1, -1}, default 1
         Where outputs of more than two dimensions have their classes, for cross-entropy and NLL: 1
         as in PyTorch, ``(N, C, T)``, or -1, ``(N, T, C)``.
+    advice : bool, default True
+        Whether ``fit`` looks at some of the updates, for about a hundredth of its time, and warns,
+        each time once, of symmetric weights, dead ReLUs, saturated gates, exploding or vanishing
+        gradients, a bias before batch norm, class imbalance measured by accuracy alone, a learning
+        rate that diverges, and softmax before cross-entropy: a :class:`TrainingWarning` that says
+        what to do. It changes nothing.
 
     Attributes
     ----------
@@ -125,7 +136,7 @@ class Trainer:
         metrics: Any = None,
         *,
         clip_norm: float | None = None,
-        clip_value: float | None = None,
+        clip_value: float | None = CLIP_VALUE,
         accumulation_steps: int = 1,
         scheduler: LRScheduler | ReduceLROnPlateau | None = None,
         scheduler_step: str = "epoch",
@@ -134,6 +145,7 @@ class Trainer:
         ema_decay: float | None = None,
         tbptt: int | None = None,
         class_dim: int = 1,
+        advice: bool = True,
     ) -> None:
         if not isinstance(model, nn.Module):
             raise TypeError(f"[Trainer] model must be a Module, got {type(model).__name__}")
@@ -146,7 +158,7 @@ class Trainer:
             raise ValueError("[Trainer] the scheduler must be one of the trainer's optimizer")
         self.metrics = resolve_metrics(metrics)
         self.clip_norm = clip_norm
-        self.clip_value = clip_value
+        self.clip_value = None if clip_norm is not None else clip_value
         self.accumulation_steps = accumulation_steps
         self.scheduler = scheduler
         self.scheduler_step = scheduler_step
@@ -163,6 +175,7 @@ class Trainer:
         # Batches of the update under way, states and random numbers before each: for callbacks that
         # look at gradients.
         self.current_group: list[tuple[Batch, Any, tuple[int, int]]] = []
+        self._advisor = Advisor(self) if advice else None
         self._run: Fit | None = None
         self._validation: Feed | None = None  # of the last fit, for report()
         self.warnings: list[str] = []
@@ -293,6 +306,9 @@ class Trainer:
             chain,
             resolve_class_weights(class_weight, feed, parts[1]),
         )
+        if self._advisor is not None:
+            weighted = class_weight is not None or sample_weight is not None
+            self._advisor.begin(feed, parts[1], weighted)
         try:
             self._run.run(resumed)
         finally:

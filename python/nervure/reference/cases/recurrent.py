@@ -74,11 +74,9 @@ class Layer:
         draws = [None if s is None else _scaled(s) for s in shapes]
         if self.norm:
             begin = 1 + len(states)
-            for direction in range(self.directions):
+            for d in range(self.directions):
                 for gain, size in zip((6, 7, 8), (gates, gates, self.hidden), strict=True):
-                    draws[begin + direction * len(weights) + gain] = normal(
-                        size, scale=0.3, mean=1.0
-                    )
+                    draws[begin + d * len(weights) + gain] = normal(size, scale=0.3, mean=1.0)
         return [*draws, None if self.lengths is None else _lengths(self.lengths)]
 
     def grads(self) -> tuple[int, ...]:
