@@ -13,6 +13,7 @@ import numpy as np
 import nervure as nv
 from nervure.nn import functional as F
 
+from . import jax_peers
 from .data import Floats, floats
 from .registry import Contest, Peers, rows
 
@@ -68,6 +69,8 @@ def forward(peers: Peers, batch: int, heads: int, length: int, size: int, causal
     if torch := peers.torch:
         peer = torch.nn.functional.scaled_dot_product_attention
         contest.add("torch", partial(peer, *map(torch.from_numpy, arrays), is_causal=causal))
+    if peers.jax:
+        contest.add("jax", jax_peers.attention(peers.jax, arrays, causal))
     return contest
 
 
@@ -91,4 +94,6 @@ def both(peers: Peers, batch: int, heads: int, length: int, size: int, causal: b
         theirs = [torch.tensor(a, requires_grad=True) for a in arrays[:3]]
         peer = partial(torch.nn.functional.scaled_dot_product_attention, is_causal=causal)
         contest.add("torch", partial(_pass, peer, theirs, torch.from_numpy(dy)))
+    if peers.jax:
+        contest.add("jax", jax_peers.attention_pass(peers.jax, arrays, causal))
     return contest

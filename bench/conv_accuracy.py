@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 import nervure as nv
-from nervure import demo, nn, optim
+from nervure import nn, optim
+from nervure.demo import digits
 from nervure.nn import functional as F
 
 from .data import floats
@@ -69,17 +70,17 @@ def train(data: Any, seed: int, epochs: int) -> list[tuple[float, float, float]]
     history = []
     for _ in range(epochs):
         net.train()
-        x, y = demo.vary(training, rng).tensors()
+        x, y = digits.vary(training, rng).tensors()
         losses = []
-        for start in range(0, len(y), demo.BATCH):
+        for start in range(0, len(y), digits.BATCH):
             adam.zero_grad()
-            batch = slice(start, start + demo.BATCH)
+            batch = slice(start, start + digits.BATCH)
             loss = F.cross_entropy(net(x[batch]), y[batch])
             loss.backward()
             adam.step()
             losses.append(loss.item())
         net.eval()
-        test_loss, accuracy, _ = demo.evaluate(net, test)
+        test_loss, accuracy, _ = digits.evaluate(net, test)
         history.append((float(np.mean(losses)), test_loss, accuracy))
     return history
 
@@ -97,7 +98,8 @@ def main() -> None:
             nv.set_conv_accuracy(accuracy)
             print(f"{name}: error of a layer of 128 channels {layer_error():.1e}")
             runs = [
-                train(demo.load_digits(seed), seed, options.epochs) for seed in range(options.seeds)
+                train(digits.load_digits(seed), seed, options.epochs)
+                for seed in range(options.seeds)
             ]
             for epoch in [*range(10, options.epochs, 10), options.epochs]:
                 means = np.mean([run[epoch - 1] for run in runs], axis=0)

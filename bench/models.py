@@ -14,6 +14,7 @@ import nervure as nv
 from nervure import nn, optim
 from nervure.nn import functional as F
 
+from . import jax_peers
 from .data import Floats, classes, floats
 from .numpy_peers import NumpyMLP
 from .registry import Contest, Peers, rows
@@ -118,31 +119,7 @@ def _jax_mlp(jax: Any, layers: Layers, x: Floats, y: NDArray[np.int64]) -> Calla
     def loss_of(params: Any, x: Any, y: Any) -> Any:
         for weight, bias in params[:-1]:
             x = jnp.maximum(x @ weight + bias, 0)
-        logits = x @ params[-1][0] + params[-1][1]
-        own = jnp.take_along_axis(logits, y[:, None], axis=1)[:, 0]
-        return jnp.mean(jax.nn.logsumexp(logits, axis=1) - own)
+        return jax_peers.cross_entropy(jax, x @ params[-1][0] + params[-1][1], y)
 
-    def update(params: Any, first: Any, second: Any, count: Any, x: Any, y: Any) -> Any:
-        loss, grads = jax.value_and_grad(loss_of)(params, x, y)
-        count = count + 1
-        first = jax.tree.map(lambda m, g: m + 0.1 * (g - m), first, grads)
-        second = jax.tree.map(lambda v, g: v + 0.001 * (g * g - v), second, grads)
-        size, root = 1e-3 / (1 - 0.9**count), jnp.sqrt(1 - 0.999**count)
-
-        def moved(p: Any, m: Any, v: Any) -> Any:
-            return p - size * m / (jnp.sqrt(v) / root + 1e-8)
-
-        return jax.tree.map(moved, params, first, second), first, second, count, loss
-
-    compiled = jax.jit(update, donate_argnums=(0, 1, 2, 3))
-    params = [(jnp.asarray(weight.T), jnp.asarray(bias)) for weight, bias in layers]
-    zeros = [jax.tree.map(jnp.zeros_like, params) for _ in range(2)]
-    state = (params, *zeros, jnp.zeros((), jnp.float32))
-    inputs = jnp.asarray(x), jnp.asarray(y)
-
-    def step() -> Any:
-        nonlocal state
-        *state, loss = compiled(*state, *inputs)
-        return loss.block_until_ready()
-
-    return step
+    params = [(weight.T, bias) for weight, bias in layers]
+    return jax_peers.adam_steps(jax, loss_of, params, (x, y))

@@ -15,6 +15,7 @@ import numpy as np
 import nervure as nv
 from nervure import nn
 
+from . import jax_peers
 from .data import Floats, floats
 from .registry import Contest, Peers, rows
 
@@ -154,6 +155,10 @@ def training(peers: Peers, kind: str, shape: tuple[int, ...], **options: Any) ->
     if theirs:
         b = peers.torch.from_numpy(x).requires_grad_()
         contest.add("torch", _training(theirs, b, peers.torch.from_numpy(dy)))
+    if peers.jax and not options:
+        weights = [p.numpy() for p in ours.parameters()]
+        scan = jax_peers.recurrent_training(peers.jax, kind, weights, x, dy)
+        contest.add("jax", scan, lambda: jax_peers.as_torch(scan()))
     return contest
 
 
@@ -167,6 +172,62 @@ def stacked(peers: Peers, kind: str) -> Contest:
     contest = training(peers, kind, (32, 32, 64, 128), num_layers=2, bidirectional=True)
     # The second layer's input is as wide as both directions' output.
     contest.flops += 3 * _flops(kind, (32, 32, 256, 128), 2)
+    return contest
+
+
+def _normalised_loop(torch: Any, parameters: dict[str, Any], x: Any) -> Any:
+    """The layer in PyTorch's operations, as it has no such layer."""
+    w_ih, w_hh, b_ih, b_hh, a_ih, a_hh, a_c, b_c = (parameters[f"{n}_l0"] for n in _NORMALISED)
+    norm, hidden = torch.nn.functional.layer_norm, w_hh.shape[1]
+    sums = norm(x @ w_ih.T, (4 * hidden,), a_ih, b_ih)
+    h = c = torch.zeros(x.shape[1], hidden)
+    outputs = []
+    for t in range(x.shape[0]):
+        z = sums[t] + norm(h @ w_hh.T, (4 * hidden,), a_hh, b_hh)
+        i, f, g, o = z.chunk(4, 1)
+        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        h = o.sigmoid() * norm(c, (hidden,), a_c, b_c).tanh()
+        outputs.append(h)
+    return torch.stack(outputs)
+
+
+_NORMALISED = (
+    *("weight_ih", "weight_hh", "bias_ih", "bias_hh"),
+    *("gain_ih", "gain_hh", "gain_c", "bias_c"),
+)
+
+
+@rows(
+    "kernels",
+    "recurrent layers",
+    {
+        f"training normalised LSTM {'x'.join(map(str, shape))}": shape
+        for shape in (SHAPES[0], SHAPES[3])
+    },
+)
+def normalised(peers: Peers, *shape: int) -> Contest:
+    """forward and backward of a layer-normalised LSTM (torch: its operations, step by step)"""
+    steps, batch, inputs, hidden = shape
+    nv.manual_seed(0)
+    ours = nn.LSTM(inputs, hidden, batch_first=False, layer_norm=True)
+    x, dy = floats(steps, batch, inputs), floats(steps, batch, hidden, seed=1)
+    contest = Contest(flops=3 * _flops("LSTM", shape), tolerance=1e-3)
+    contest.add("nervure", _training(ours, nv.tensor(x, requires_grad=True), nv.tensor(dy)))
+    if peers.torch:
+        torch = peers.torch
+        theirs = {
+            name: torch.from_numpy(p.numpy().copy()).requires_grad_()
+            for name, p in ours.named_parameters()
+        }
+        b, db = torch.from_numpy(x).requires_grad_(), torch.from_numpy(dy)
+
+        def loop() -> Any:
+            for p in (b, *theirs.values()):
+                p.grad = None
+            _normalised_loop(torch, theirs, b).backward(db)
+            return b.grad, *(p.grad for p in theirs.values())
+
+        contest.add("torch", loop)
     return contest
 
 

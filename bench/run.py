@@ -20,6 +20,7 @@ from nervure.progress import ProgressBar
 from . import (  # noqa: F401  (the rows register themselves)
     attention,
     conv,
+    decoding,
     embedding,
     kernels,
     models,

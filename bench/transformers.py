@@ -11,6 +11,7 @@ import nervure as nv
 from nervure import models, nn, optim
 from nervure.nn import functional as F
 
+from . import jax_decoding, jax_peers
 from .data import classes, floats
 from .registry import Contest, Peers, rows
 
@@ -57,6 +58,9 @@ def encoder_layer(
         peer.load_state_dict(state)
         inputs = torch.tensor(x, requires_grad=True)
         contest.add("torch", pass_of(peer, inputs, torch.from_numpy(dy)))
+    if peers.jax:
+        state = _numpy(layer.state_dict())
+        contest.add("jax", jax_peers.encoder_layer_pass(peers.jax, state, heads, x, dy))
     return contest
 
 
@@ -131,6 +135,10 @@ def vision_transformer(peers: Peers, batch: int) -> Contest:
     contest = Contest(
         flops=3.0 * 2 * batch * 65 * 4 * (12 * 128 * 128 + 2 * 65 * 128), tolerance=1e-3
     )
+    if peers.jax:
+        state = _numpy(net.state_dict())
+        compiled = jax_peers.vision_transformer_steps(peers.jax, state, 4, x, y)
+        contest.add("jax", compiled, lambda: [compiled() for _ in range(CHECKED_STEPS)])
     adam = optim.Adam(net.parameters(), lr=1e-3)
     ours = _steps(net, adam, F.cross_entropy, nv.tensor(x), nv.tensor(y))
     contest.add("nervure", ours, lambda: [ours() for _ in range(CHECKED_STEPS)])
@@ -201,6 +209,10 @@ def encoder_decoder(peers: Peers, batch: int) -> Contest:
     net = models.Seq2Seq(100, 100, embed_dim=128, hidden_size=128, attention="additive")
     peer = _torch_seq2seq(peers.torch, net) if peers.torch else None
     contest = Contest(flops=3.0 * 2 * batch * 128 * 128 * (20 * 14 + 12 * 20), tolerance=1e-3)
+    if peers.jax:
+        state = _numpy(net.state_dict())
+        compiled = jax_decoding.encoder_decoder_steps(peers.jax, state, source, target, net.bos)
+        contest.add("jax", compiled, lambda: [compiled() for _ in range(CHECKED_STEPS)])
     adam = optim.Adam(net.parameters(), lr=1e-3)
     x, y = nv.tensor(source), nv.tensor(target)
 

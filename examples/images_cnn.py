@@ -11,6 +11,7 @@ its five companions (CIFAR-10, binary version; the version for Python will do as
 import argparse
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -30,7 +31,7 @@ def read(folder):
     sys.exit(
         "\n".join(
             [
-                f"images_cnn.py: found neither MNIST nor CIFAR-10 in {folder!r}:",
+                f"{Path(sys.argv[0]).name}: found neither MNIST nor CIFAR-10 in {folder!r}:",
                 *(f"  - {text}" for text in missing),
                 "Download them from their publishers and unpack the archive of CIFAR-10:",
                 "  MNIST          http://yann.lecun.com/exdb/mnist/",

@@ -11,55 +11,19 @@ and beam search, and leaves an attention heat map (needs matplotlib) and the mod
 """
 
 import argparse
-import datetime
 import random
 from pathlib import Path
 
 import numpy as np
 
 import nervure as nv
-from nervure import optim
+from nervure import optim, plot
+from nervure.demo.dates import dates
 from nervure.models import Seq2Seq, TransformerSeq2Seq
 from nervure.nn.utils import clip_grad_norm_
 from nervure.progress import ProgressBar
 
 PADDING, START, END = 0, 1, 2
-MONTHS = (
-    "January February March April May June July August September October November December".split()
-)
-
-
-def ordinal(day: int) -> str:
-    ending = "th" if 11 <= day <= 13 else {1: "st", 2: "nd", 3: "rd"}.get(day % 10, "th")
-    return f"{day}{ending}"
-
-
-def written(date: datetime.date, draw: random.Random) -> str:
-    """One of the many ways to write a date."""
-    month, day, year = MONTHS[date.month - 1], date.day, date.year
-    form = draw.choice(
-        [
-            f"{month} {day}, {year}",
-            f"{day} {month} {year}",
-            f"the {ordinal(day)} of {month}, {year}",
-            f"{month[:3]} {day} {year}",
-            f"{date.strftime('%A')}, {month} {ordinal(day)}, {year}",
-            f"{day:02d}.{date.month:02d}.{year}",
-            f"{date.month}/{day}/{year}",
-            f"{day}-{month[:3]}-{year % 100:02d}",
-            f"{year}, {month} {day}",
-        ]
-    )
-    return draw.choice([form, form.lower(), form.upper()])
-
-
-def dates(count: int, seed: int = 0) -> list[tuple[str, str]]:
-    """Pairs of a date as written and its ISO form, 1970 to 2030."""
-    draw = random.Random(seed)
-    first = datetime.date(1970, 1, 1).toordinal()
-    last = datetime.date(2030, 12, 31).toordinal()
-    drawn = [datetime.date.fromordinal(draw.randint(first, last)) for _ in range(count)]
-    return [(written(date, draw), date.isoformat()) for date in drawn]
 
 
 def pairs_of(path: Path) -> list[tuple[str, str]]:
@@ -109,27 +73,15 @@ def accuracy(model, pairs, sources, targets, longest, method) -> float:
 
 def heat_map(model, pair, sources, targets, longest, path: Path) -> None:
     """Which characters of the source each character of the target looked at."""
-    try:
-        import matplotlib
-    except ImportError:
-        return print("no heat map: it needs matplotlib (pip install 'nervure[plot]')")
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    source = pair[0]
+    source = "".join(c for c in pair[0] if c in sources.number)
     found = model.generate(*sources.encode([source]), longest)
-    if found.attention is None:
-        return print("no heat map: this model does not keep its attention weights")
     written = targets.decode(found.tokens[0])
-    figure, axes = plt.subplots(figsize=(1 + 0.3 * len(source), 1 + 0.35 * len(written)))
-    axes.imshow(found.attention[0, : len(written), : len(source)], cmap="viridis", aspect="auto")
-    axes.set_xticks(range(len(source)), list(source))
-    axes.set_yticks(range(len(written)), list(written))
-    axes.set_xlabel("source")
-    axes.set_ylabel("written")
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    if found.attention is None or not source or not written:
+        return print("no heat map: this model does not keep its attention weights")
+    try:
+        plot.attention(found.attention[0], source, written, path)
+    except ImportError as error:
+        return print(f"no heat map: {error}")
     print(f"{path}: what {written!r} looked at in {source!r}")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+import nervure as nv
 from nervure import _core, reference
 from nervure.reference.cases import Case
 
@@ -188,3 +189,14 @@ def complaints(
         if text:
             found.append(f"{case.name}: gradient of input {i}: {text}")
     return found
+
+
+def leaf(values: Any) -> nv.Tensor:
+    """A float32 tensor that gets a gradient."""
+    return nv.tensor(np.asarray(values, np.float32), requires_grad=True)
+
+
+def close(actual: nv.Tensor | None, expected: Any) -> None:
+    """Check that there is a result, and that it is the expected one but for rounding."""
+    assert actual is not None
+    np.testing.assert_allclose(actual.numpy(), expected, rtol=1e-6)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Mapping
+from pathlib import Path
 
 SETTINGS = ("NERVURE_", "OMP_", "GOMP_", "MKL_NUM", "OPENBLAS_NUM")
 
@@ -40,3 +41,16 @@ def output_of(code: str, environment: Mapping[str, str] | None = None, **more: f
     done = run_python(code, environment, **more)
     assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout.strip()
+
+
+def run_program(*arguments: str | Path, folder: Path) -> str:
+    """What Python prints, run with these arguments in a folder; it must end well."""
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONIOENCODING": "utf-8"},
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout

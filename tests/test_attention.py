@@ -328,3 +328,21 @@ def test_alignment(kind: str) -> None:
 def test_alignment_errors() -> None:
     with pytest.raises(ValueError, match="both"):
         nn.DotAttention(3)
+
+
+def test_arrays_and_lists_are_taken(rng: np.random.Generator) -> None:
+    x = rng.normal(size=(2, 3, 5, 4)).astype(np.float32)
+    mask, lengths = rng.random((5, 5)) < 0.7, [5, 2]
+    tensors = nv.tensor(x), nv.tensor(mask), nv.tensor(lengths)
+    for function, copies in ((F.scaled_dot_product_attention, 3), (F.attention_weights, 2)):
+        found = function(*[x] * copies, attn_mask=mask, lengths=lengths).numpy()
+        expected = function(*[tensors[0]] * copies, attn_mask=tensors[1], lengths=tensors[2])
+        np.testing.assert_array_equal(found, expected.numpy())
+    for layer in (nn.MultiheadAttention(4, 2), nn.TransformerEncoderLayer(4, 2, 8, 0.0)):
+        found, expected = (layer(tensors[0][:, 0], lengths=n) for n in (lengths, tensors[2]))
+        if isinstance(found, tuple):
+            found, expected = found[0], expected[0]
+        np.testing.assert_array_equal(found.numpy(), expected.numpy())
+    for attention in (nn.DotAttention(), nn.AdditiveAttention(4, 4, 4)):
+        _, found = attention(tensors[0][:, 0, 0], tensors[0][:, 0], lengths=lengths)
+        assert (found.numpy()[1, 2:] == 0).all()

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from nervure import _core
 
 pytest.importorskip("nervure.bench", reason="the benchmark comes with the wheel")
 
-from nervure.bench import compare, registry, report
+from nervure.bench import compare, memory, registry, report
 from nervure.bench import run as bench
 from nervure.bench.numpy_peers import NumpyAdam, NumpyMLP
 from nervure.bench.registry import Contest, Peers, Row
@@ -211,12 +212,30 @@ def test_torch_computes_the_same(row):
     assert registry.check(contest) == ""
 
 
-def test_jax_computes_the_same():
+@pytest.mark.parametrize(
+    "name",
+    ["MLP 10-32-2", "sdpa . gradients 8x4x64x32", "training RNN 50x32", "greedy GRU seq2seq"],
+)
+def test_jax_computes_the_same(name):
     jax = pytest.importorskip("jax")
-    (row,) = registry.select("models", "MLP 10-32-2", quick=True)
+    (row,) = registry.select("all", name, quick=False)
     contest = row.build(Peers(jax=jax))
     assert "jax" in contest.calls
     assert registry.check(contest) == ""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux tells")
+def test_peak_memory_of_attention(capsys):
+    assert memory.main(["--lengths", "1024", "--against", "numpy"]) == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    length, ours, numpys, matrix = map(float, line.split())
+    assert length == 1024
+    assert 0 < ours < matrix < numpys
+
+
+def test_peak_memory_refuses():
+    with pytest.raises(SystemExit, match="knows nervure, torch, jax, numpy, not abacus"):
+        memory.main(["--against", "abacus"])
 
 
 def test_numpy_network_has_the_gradients_of_ours():

@@ -266,7 +266,7 @@ def _catalogue() -> dict[str, list[str]]:
     options = {}
     for name, body in re.findall(r"struct (\w+Options) \{(.*?)\};", text, re.S):
         fields = re.findall(r"(?:double|bool|std::int64_t)\s+([^;]+);", body)
-        options[name] = [f.strip() for group in fields for f in group.split(",")]
+        options[name] = [f.split("=")[0].strip() for group in fields for f in group.split(",")]
     found = {}
     declaration = r"^(?:[\w:]+(?:<[^;()]*>)?)\s+(\w+)\(([^;]*)\);"
     for name, parameters in re.findall(declaration, text, re.M):

@@ -64,6 +64,35 @@ def _pass(arrays: list[np.ndarray], dy: np.ndarray, parameters: dict[str, Any]) 
     return [t.numpy().copy() for t in (y, x.grad, w.grad, b.grad)]
 
 
+def _compare(
+    rng: np.random.Generator,
+    x_shape: tuple[int, ...],
+    w_shape: tuple[int, ...],
+    parameters: dict[str, Any],
+    slack: float,
+) -> None:
+    """Against the reference, on all instruction sets, with the same bits for any threads."""
+    arrays = [_normal(rng, *x_shape), _normal(rng, *w_shape), _normal(rng, w_shape[0])]
+    wide = _wide(*arrays)
+    y = reference.conv2d(*wide, **parameters)
+    dy = _normal(rng, *y.shape)
+    expected = [y, *reference.conv2d_backward(dy.astype(np.float64), *wide, **parameters)]
+    depth = max(math.prod(w_shape[1:]), dy[:, 0].size, 4)
+    tolerance = slack * EPS * math.sqrt(depth)
+    for isa in ISAS:
+        _core.select_isa(isa)
+        bits = []
+        for threads in THREADS:
+            _core.set_num_threads(threads)
+            actual = _pass(arrays, dy, parameters)
+            bits.append([a.tobytes() for a in actual])
+        assert bits[0] == bits[1] == bits[2], f"{x_shape} {w_shape} {isa}: threads matter"
+        for what, a, e in zip(("y", "dx", "dw", "db"), actual, expected, strict=True):
+            assert e is not None
+            text = difference(a, e, tolerance, floor=4 * EPS)
+            assert not text, f"{what} of {x_shape} {w_shape} {parameters} on {isa}: {text}"
+
+
 @pytest.mark.parametrize("accuracy", ["accurate", "fast"])
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_every_algorithm_computes_every_shape(algorithm: str, accuracy: str) -> None:
@@ -71,26 +100,43 @@ def test_every_algorithm_computes_every_shape(algorithm: str, accuracy: str) -> 
     nv.set_conv_accuracy(accuracy)
     rng = np.random.default_rng(1)
     for x_shape, w_shape, parameters in SHAPES:
-        arrays = [_normal(rng, *x_shape), _normal(rng, *w_shape), _normal(rng, w_shape[0])]
-        wide = _wide(*arrays)
-        y = reference.conv2d(*wide, **parameters)
-        dy = _normal(rng, *y.shape)
-        expected = [y, *reference.conv2d_backward(dy.astype(np.float64), *wide, **parameters)]
-        depth = max(math.prod(w_shape[1:]), dy[:, 0].size, 4)
         # The transforms of the larger tile lose up to about one digit.
-        tolerance = (40 if accuracy == "fast" else 4) * EPS * math.sqrt(depth)
-        for isa in ISAS:
-            _core.select_isa(isa)
-            bits = []
-            for threads in THREADS:
-                _core.set_num_threads(threads)
-                actual = _pass(arrays, dy, parameters)
-                bits.append([a.tobytes() for a in actual])
-            assert bits[0] == bits[1] == bits[2], f"{x_shape} {w_shape} {isa}: threads matter"
-            for what, a, e in zip(("y", "dx", "dw", "db"), actual, expected, strict=True):
-                assert e is not None
-                text = difference(a, e, tolerance, floor=4 * EPS)
-                assert not text, f"{what} of {x_shape} {w_shape} {parameters} on {isa}: {text}"
+        _compare(rng, x_shape, w_shape, parameters, 40 if accuracy == "fast" else 4)
+
+
+# Few pixels and many weights: one product for each tap.
+FEW_PIXELS: tuple[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]], ...] = (
+    ((3, 170, 4, 5), (172, 170, 3, 3), {"padding": 1}),
+    ((2, 129, 7, 8), (257, 129, 3, 3), {"padding": 1, "stride": 2, "activation": "gelu"}),
+    ((1, 175, 6, 9), (170, 175, 3, 3), {"padding": (0, 3), "dilation": (1, 2)}),
+    ((1, 190, 1, 1), (160, 190, 3, 3), {"padding": 1}),
+    ((2, 260, 1, 9), (257, 260, 1, 5), {"padding": (0, 2)}),
+    ((5, 511, 3, 2), (530, 511, 1, 1), {"stride": 2}),
+)
+
+
+@pytest.mark.parametrize(("x_shape", "w_shape", "parameters"), FEW_PIXELS)
+def test_few_pixels_with_many_weights(
+    x_shape: tuple[int, ...], w_shape: tuple[int, ...], parameters: dict[str, Any]
+) -> None:
+    _compare(np.random.default_rng(5), x_shape, w_shape, parameters, 4)
+
+
+def test_a_gradient_of_somebody_else_stays() -> None:
+    """The derivative of a fused activation may be written over dy only where nobody sees it."""
+    rng = np.random.default_rng(6)
+    x = nv.tensor(_normal(rng, 2, 3, 5, 5))
+    w = nv.tensor(_normal(rng, 4, 3, 3, 3), requires_grad=True)
+    dy = _normal(rng, 2, 4, 3, 3)
+    given = nv.tensor(dy)
+    F.conv2d(x, w, activation="relu").backward(given)
+    assert np.array_equal(given.numpy(), dy)
+    once = w.grad.numpy().copy()
+    w.grad = None
+    y = F.conv2d(x, w, activation="relu")
+    (y + y * 1.0).backward(given)
+    assert np.array_equal(given.numpy(), dy)
+    np.testing.assert_allclose(w.grad.numpy(), 2 * once, rtol=1e-5, atol=1e-5)
 
 
 def test_algorithms_differ_in_their_rounding() -> None:

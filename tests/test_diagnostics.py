@@ -11,6 +11,7 @@ import pytest
 import nervure as nv
 from nervure import diagnostics, nn, plot
 from nervure.diagnostics import gradient_flow
+from nervure.models import Seq2Seq, ViT
 
 STEPS = 6
 
@@ -97,11 +98,12 @@ def from_a_leaf(module, x, t):
         nn.RNN(3, 5),
         nn.LSTM(3, 5),
         nn.LSTM(3, 5, proj_size=2, peepholes=True),
+        nn.LSTM(3, 5, layer_norm=True),
         nn.LSTM(3, 5, zoneout=(0.2, 0.1)).eval(),
         nn.GRU(3, 5),
         nn.GRU(3, 5, reset_after=False),
     ],
-    ids=["rnn", "lstm", "lstm-proj", "lstm-zoneout", "gru", "gru-before"],
+    ids=["rnn", "lstm", "lstm-proj", "lstm-norm", "lstm-zoneout", "gru", "gru-before"],
 )
 def test_whole_derivative_of_each_state(module):
     x = nv.tensor(np.random.default_rng(1).standard_normal((2, STEPS, 3)).astype(np.float32))
@@ -172,7 +174,10 @@ def test_errors():
 
 
 def test_docstring():
-    assert doctest.testmod(diagnostics).failed == 0
+    for module in (diagnostics._inside, diagnostics._through_time):
+        failed, tried = doctest.testmod(module)
+        assert tried
+        assert not failed
 
 
 def test_plot(tmp_path):
@@ -190,3 +195,128 @@ def test_plot(tmp_path):
         plot.gradient_flow({})
     with pytest.raises(ValueError, match="layers, directions, steps"):
         plot.gradient_flow({"RNN": [1.0, 2.0]})
+
+
+# ---- outputs, attention and gradients ------------------------------------------------------------
+
+
+def attributes(model):
+    return [
+        (type(module), sorted({"_forward_hooks", *vars(module)}), module._forward_hooks)
+        for module in model.modules()
+    ], [module.training for module in model.modules()]
+
+
+def test_activations():
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    model = nn.Sequential(nn.Linear(4, 8), layer, nn.Linear(8, 2))
+    layer.eval()
+    before = attributes(model)
+    x = np.random.default_rng(0).normal(size=(2, 5, 4)).astype("f4")
+    found = diagnostics.activations(model, x)
+    assert attributes(model) == before
+    # Also layers whose forward() the layers around them call themselves.
+    assert list(found)[:2] == ["0", "1.self_attn.out_proj"]
+    assert {"1.linear1", "1.linear2", "1.norm2", "2"} <= set(found)
+    model.eval()
+    np.testing.assert_array_equal(found["0"], model[0](nv.tensor(x)).detach().numpy())
+    np.testing.assert_array_equal(found["2"], model(nv.tensor(x)).detach().numpy())
+    named = diagnostics.activations(model, x, layers=["1.self_attn", ""])
+    assert {name: array.shape for name, array in named.items()} == {
+        "1.self_attn": (2, 5, 8),
+        "Sequential": (2, 5, 2),
+    }
+    with pytest.raises(ValueError, match=r"no module '3', it has 0, 1, 1.self_attn"):
+        diagnostics.activations(model, x, layers=["3"])
+
+
+def test_watching_ends_with_an_error():
+    model = nn.Sequential(nn.Linear(4, 8), nn.Linear(9, 2))
+    before = attributes(model)
+    with pytest.raises(ValueError, match="linear"):
+        diagnostics.activations(model, nv.ones(1, 4))
+    assert attributes(model) == before
+
+
+def test_activations_keep_hooks_and_own_forwards():
+    model = nn.Linear(2, 3)
+    seen = []
+    model.register_forward_hook(lambda module, args, output: seen.append(output.shape))
+    assert diagnostics.activations(model, np.ones((1, 2)))["Linear"].shape == (1, 3)
+    assert seen == [(1, 3)]
+    model(nv.ones(4, 2))
+    assert seen == [(1, 3), (4, 3)]
+
+
+def test_attention_weights_are_those_of_the_layer():
+    attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attention = attention
+
+        def forward(self, x, lengths, wanted):
+            y, self.given = self.attention.forward(x, lengths=lengths, need_weights=wanted)
+            return y
+
+    model = Net().eval()
+    x = nv.tensor(np.random.default_rng(0).normal(size=(2, 5, 8)))
+    lengths = nv.tensor([5, 3])
+    _, expected = attention(x, lengths=lengths, need_weights=True, average_attn_weights=False)
+    (weights,) = diagnostics.attention_weights(model, x, lengths=lengths, wanted=False).values()
+    assert model.given is None
+    np.testing.assert_array_equal(weights, expected.detach().numpy())
+    assert (weights[1, :, :, 3:] == 0).all()
+    np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-5)
+    diagnostics.attention_weights(model, x, lengths=lengths, wanted=True)
+    np.testing.assert_allclose(model.given.numpy(), expected.detach().numpy().mean(1), rtol=1e-6)
+    alone = diagnostics.attention_weights(attention, x[0])["MultiheadAttention"]
+    assert alone.shape == (1, 2, 5, 5)
+    np.testing.assert_allclose(alone[0], expected.detach().numpy()[0], rtol=1e-5)
+    by_position = diagnostics.attention_weights(attention, x, x, x, None, False, None, True, True)
+    assert (np.triu(by_position["MultiheadAttention"], 1) == 0).all()
+
+
+def test_attention_weights_of_vision_transformers():
+    nv.manual_seed(0)
+    model = ViT(8, 4, 1, 3, dim=8, depth=2, heads=2).eval()
+    x = np.random.default_rng(0).normal(size=(2, 1, 8, 8)).astype("f4")
+    found = diagnostics.attention_weights(model, x)
+    assert list(found) == ["blocks.0.attn", "blocks.1.attn"]
+    block = model.blocks[0]
+    inputs = diagnostics.activations(model, x, layers=["pos_drop"])["pos_drop"]
+    normed = block.norm1(nv.tensor(inputs))
+    values = block.attn.qkv(normed)[..., 16:].reshape(2, 5, 2, 4).transpose(1, 2).detach().numpy()
+    mixed = (found["blocks.0.attn"] @ values).transpose(0, 2, 1, 3).reshape(2, 5, 8)
+    expected = block.attn(normed).detach().numpy()
+    np.testing.assert_allclose(
+        block.attn.proj(nv.tensor(mixed)).detach().numpy(), expected, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("attention", ["additive", "dot", "general"])
+def test_attention_weights_of_decoders(attention):
+    model = Seq2Seq(9, 9, embed_dim=4, hidden_size=6, attention=attention)
+    source, target = nv.tensor([[3, 4, 5, 6]] * 2), nv.tensor([[3, 4, 5]] * 2)
+    (weights,) = diagnostics.attention_weights(model, source, target).values()
+    assert weights.shape == (2, 1, 3, 4)
+    np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-5)
+
+
+def test_parameter_gradients():
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 1))
+    model[0].bias.requires_grad_(False)
+    x = nv.ones(2, 3)
+    model[1].bias.grad = nv.full((1,), 7.0)
+    with nv.no_grad():
+        found = diagnostics.parameter_gradients(model, lambda: model(x).sum())
+        assert not nv.is_grad_enabled()
+    assert list(found) == ["0.weight", "1.weight", "1.bias"]
+    assert found["1.bias"].tolist() == [2.0]
+    assert model[1].bias.grad.numpy().tolist() == [7.0]
+    assert model[0].weight.grad is None
+    model(x).sum().backward()
+    np.testing.assert_array_equal(found["0.weight"], model[0].weight.grad.numpy())
+    alone = diagnostics.parameter_gradients(model, lambda: model[1].bias.sum())
+    assert not alone["0.weight"].any()

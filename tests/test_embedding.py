@@ -154,6 +154,19 @@ def test_tied_weights_in_one_pass():
     np.testing.assert_allclose(layer.weight.grad.numpy(), expected, rtol=1e-5)
 
 
+def test_dampening_acts_on_rows_that_are_not_in_the_first_gradient():
+    """As with a dense gradient, for which such a row's first gradient is zero."""
+    sparse, dense = table(6, 2), table(6, 2, sparse=False)
+    options = {"lr": 0.5, "momentum": 0.9, "dampening": 0.4}
+    for layer in (sparse, dense):
+        optimizer = optim.SGD(layer.parameters(), **options)
+        for rows in ([1, 3], [3, 1, 4]):  # rows in use at every step: nothing decays meanwhile
+            optimizer.zero_grad()
+            backward(layer, np.array(rows))
+            optimizer.step()
+    np.testing.assert_allclose(sparse.weight.numpy(), dense.weight.numpy(), rtol=1e-6)
+
+
 def test_a_table_that_is_no_leaf_gets_a_dense_gradient():
     w = nv.ones(4, 2, requires_grad=True)
     _core.embedding(w * 3.0, nv.tensor(np.array([1, 1])), -1, True).sum().backward()

@@ -15,8 +15,9 @@ Array = np.ndarray
 EPS = float(np.finfo(np.float32).eps)
 
 SMALL = (1, 2, 3, 5, 8, 9)
-# One shape or more for every path: tiles and their edges, few rows in place, dot products, packed
-# blocks, deep sums split, shallow ones, vectors; sizes around powers of two.
+# One shape or more for every path: tiles and their edges, few rows in place, dot products, swapped
+# operands, packed blocks, B beyond the cache, rows 1 KiB apart, deep sums split, shallow ones,
+# vectors; sizes around powers of two.
 SHAPES = (
     (7, 16, 31),
     (15, 17, 33),
@@ -40,6 +41,9 @@ SHAPES = (
     (3, 2000, 5),
     (2000, 3, 5),
     (192, 1200, 130),
+    (20, 2050, 260),
+    (50, 2050, 260),
+    (200, 970, 253),
 )
 VECTORS = (
     (1, 1, 4097),

@@ -192,6 +192,7 @@ def test_types_and_indices_that_are_refused() -> None:
         nn.Unflatten(2, (2,))(nv.zeros(2, 2))
     with pytest.raises(TypeError, match=r"\[one_hot\] expected int64 indices, got"):
         F.one_hot(nv.zeros(2))
+    assert F.one_hot(np.array([2, 0])).tolist() == [[0, 0, 1], [1, 0, 0]]
     for values in ([0, 3], [-1, 2]):
         with pytest.raises(IndexError, match=r"indices must be in \[0, 3\), got values from"):
             F.one_hot(nv.tensor(values), 3)

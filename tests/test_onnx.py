@@ -182,6 +182,17 @@ RECURRENT = [
 ]
 
 
+class WithStates(nn.Module):
+    """An LSTM whose states are two inputs."""
+
+    def __init__(self, lstm: nn.LSTM) -> None:
+        super().__init__()
+        self.lstm = lstm
+
+    def forward(self, x: Any, h: Any, c: Any, lengths: Any) -> Any:
+        return self.lstm(x, (h, c), lengths=lengths)
+
+
 @pytest.mark.parametrize("layer", RECURRENT, ids=repr)
 def test_recurrent_layers(path: Path, layer: Any) -> None:
     """Batch and time vary; with and without lengths and initial states."""
@@ -191,11 +202,42 @@ def test_recurrent_layers(path: Path, layer: Any) -> None:
     x = numbers(2, 4, 5, 3) if layer.batch_first else numbers(2, 5, 4, 3)
     specs = {"x": shape, "lengths": Input(("n",), "int64")}
     check(layer, path, specs, {"x": x, "lengths": lengths})
-    if not isinstance(layer, nn.LSTM):
-        rows = layer.num_layers * (2 if layer.bidirectional else 1)
-        state = numbers(3, rows, 4, 4)
+    rows = layer.num_layers * (2 if layer.bidirectional else 1)
+    state = numbers(3, rows, 4, 4)
+    if isinstance(layer, nn.LSTM):
+        call = {"x": x, "h": state, "c": state + 1, "lengths": lengths}
+        specs = {"x": shape, "h": (rows, "n", 4), "c": (rows, "n", 4), "lengths": specs["lengths"]}
+        check(WithStates(layer), path, specs, call)
+    else:
         specs = {"x": shape, "state": (rows, "n", 4), "lengths": Input(("n",), "int64")}
         check(layer, path, specs, {"x": x, "state": state, "lengths": lengths})
+
+
+SCANNED = [
+    nn.LSTM(3, 4, proj_size=2),
+    nn.LSTM(3, 4, num_layers=2, bidirectional=True, proj_size=3, peepholes=True),
+    nn.LSTM(3, 4, zoneout=(0.3, 0.1)),
+    nn.LSTM(3, 4, num_layers=2, bidirectional=True, batch_first=False, bias=False, zoneout=0.25),
+]
+
+
+@pytest.mark.parametrize("layer", SCANNED, ids=repr)
+def test_recurrent_layers_that_onnx_lacks(path: Path, layer: nn.LSTM) -> None:
+    """Written step by step; such a file is not read back."""
+    shape = ("n", "t", 3) if layer.batch_first else ("t", "n", 3)
+    check(layer, path, shape, numbers(0, 2, 5, 3), numbers(1, 4, 9, 3), back=False)
+    onnx.checker.check_model(str(path), full_check=True)
+    x = numbers(2, 4, 5, 3) if layer.batch_first else numbers(2, 5, 4, 3)
+    lengths = np.array([5, 2, 0, 4])
+    specs = {"x": shape, "lengths": Input(("n",), "int64")}
+    check(layer, path, specs, {"x": x, "lengths": lengths}, back=False)
+    rows = layer.num_layers * (2 if layer.bidirectional else 1)
+    states = {"h": numbers(3, rows, 4, layer.proj_size or 4), "c": numbers(4, rows, 4, 4)}
+    specs |= {name: (rows, "n", state.shape[2]) for name, state in states.items()}
+    call = {"x": x, **states, "lengths": lengths}
+    check(WithStates(layer), path, {name: specs[name] for name in call}, call, back=False)
+    with pytest.raises(ValueError, match="Scan"):
+        ours.load(path)
 
 
 @pytest.mark.parametrize("cell", [nn.RNNCell(3, 4), nn.GRUCell(3, 4), nn.LSTMCell(3, 4)], ids=repr)
@@ -413,7 +455,8 @@ class Fixed(nn.Module):
     [
         (Strange(), ("n", 3), ValueError, "Strange: its forward"),
         (Fixed(), ("n", 3), ValueError, "must give tensors, got int"),
-        (nn.LSTM(3, 4, proj_size=2), ("n", "t", 3), ValueError, "neither proj_size nor zoneout"),
+        (nn.LSTM(3, 4, layer_norm=True), ("n", "t", 3), ValueError, "has no layer_norm"),
+        (nn.LSTMCell(3, 4, layer_norm=True), ("n", 3), ValueError, "has no layer_norm"),
         (nn.LSTM(3, 4), ("t", 3), ValueError, "with a batch"),
         (nn.Conv2d(1, 1, 1), (1, 3, 3), ValueError, "with a batch"),
         (nn.MaxPool2d(2, return_indices=True), ("n", 1, 4, 4), ValueError, "return_indices"),

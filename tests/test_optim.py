@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Optimisers and schedules: many steps against NumPy in float64 and against PyTorch."""
+"""Optimisers: many steps against NumPy in float64 and against PyTorch."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,6 @@ import pytest
 
 from nervure import _core, optim, reference
 from nervure._core import Tensor
-from nervure.optim import lr_scheduler
 
 SHAPES = [(3,), (5, 7), (16,), (33, 2), (1,), (0, 4), ()]
 STEPS = 25
@@ -263,6 +263,46 @@ def test_l1_gives_exact_zeros(name: str) -> None:
     assert 50 < np.sum(expected == 0.0) < 950
 
 
+@pytest.mark.parametrize(("name", "options"), OPTIMISERS, ids=IDS)
+def test_clipping_inside_the_step(isa: str, name: str, options: dict[str, Any]) -> None:
+    values, limit = _values(3), 0.3
+    inside, apart = _parameters(values), _parameters(values)
+    first, second = (getattr(optim, name)(p, **options) for p in (inside, apart))
+    for step in range(3):
+        gradients = _values(300 + step)
+        gradients[0].reshape(-1)[0] = np.inf  # is limited, too
+        for parameters in (inside, apart):
+            _set_gradients(parameters, gradients)
+        with first.clipped(limit):
+            first.step()
+        _core.clip_grad_value_(apart, limit)
+        second.step()
+        for p, q, g in zip(inside, apart, gradients, strict=True):
+            np.testing.assert_array_equal(p.detach().numpy(), q.detach().numpy())
+            np.testing.assert_array_equal(p.grad.numpy(), g)  # the gradient stays
+    for parameters, optimizer in ((inside, first), (apart, second)):
+        _set_gradients(parameters, _values(400))
+        optimizer.step()  # outside of the block nothing is limited
+    for p, q in zip(inside, apart, strict=True):
+        np.testing.assert_array_equal(p.detach().numpy(), q.detach().numpy())
+
+
+def test_clipping_inside_the_step_leaves_nan_and_refuses_nonsense() -> None:
+    p = _core.tensor(np.ones(3, np.float32))
+    p.requires_grad = True
+    optimizer = optim.SGD([p], lr=1.0)
+    p.grad = _core.tensor(np.array([np.nan, -7.0, 0.5], np.float32))
+    with optimizer.clipped(2.0):
+        optimizer.step()
+    np.testing.assert_array_equal(p.detach().numpy(), [np.nan, 3.0, 0.5])
+    for bad in (-1.0, math.nan):
+        with pytest.raises(ValueError, match="clip_value must be a number and not negative"):
+            with optimizer.clipped(bad):
+                pass
+        with pytest.raises(ValueError, match=r"^\[sgd_step\] clip_value must not be negative"):
+            _core.UpdateList([p], [[]], [], bad).sgd_step(1, 0, 0, 0, 0, False, False, True)
+
+
 def test_groups() -> None:
     p, q, r = _parameters([np.ones(2, np.float32)] * 3)
     optimizer = optim.SGD([{"params": [p], "lr": 0.5}, {"params": [q]}], lr=0.25)
@@ -365,195 +405,6 @@ def test_nothing_is_written_when_something_is_wrong() -> None:
         np.testing.assert_array_equal(p.detach().numpy(), np.ones(p.shape))
 
 
-# ---- schedules -----------------------------------------------------------------------------------
-
-
-def _lambda(epoch: int) -> float:
-    return 0.97**epoch
-
-
-SCHEDULES: list[tuple[str, Callable[[Any, Any], Any]]] = [
-    ("StepLR", lambda m, o: m.StepLR(o, 7, 0.5)),
-    ("MultiStepLR", lambda m, o: m.MultiStepLR(o, [3, 10, 10, 40], 0.3)),
-    ("ExponentialLR", lambda m, o: m.ExponentialLR(o, 0.95)),
-    ("LinearLR", lambda m, o: m.LinearLR(o, 0.2, 0.9, 17)),
-    ("LambdaLR", lambda m, o: m.LambdaLR(o, [_lambda, lambda e: 1.0 / (1 + e)])),
-    ("CosineAnnealingLR", lambda m, o: m.CosineAnnealingLR(o, 13, 1e-3)),
-    ("CosineAnnealingWarmRestarts", lambda m, o: m.CosineAnnealingWarmRestarts(o, 5, 2, 1e-3)),
-    ("CosineAnnealingWarmRestarts-1", lambda m, o: m.CosineAnnealingWarmRestarts(o, 9)),
-    ("OneCycleLR", lambda m, o: m.OneCycleLR(o, [0.3, 0.1], total_steps=121)),
-    (
-        "OneCycleLR-linear",
-        lambda m, o: m.OneCycleLR(
-            o, 0.3, epochs=11, steps_per_epoch=11, anneal_strategy="linear", three_phase=True
-        ),
-    ),
-    (
-        "SequentialLR",
-        lambda m, o: m.SequentialLR(
-            o,
-            [m.LinearLR(o, 0.1, 1.0, 8), m.CosineAnnealingLR(o, 30), m.ExponentialLR(o, 0.9)],
-            [8, 60],
-        ),
-    ),
-    ("chained", lambda m, o: (m.StepLR(o, 9, 0.5), m.ExponentialLR(o, 0.99))),
-]
-
-
-def _two_groups(kind: Any, p: Any, q: Any) -> Any:
-    return kind([{"params": [p]}, {"params": [q], "lr": 0.02}], lr=0.1)
-
-
-def _trace(optimizer: Any, schedule: Any, steps: int) -> list[Any]:
-    schedules = schedule if isinstance(schedule, tuple) else (schedule,)
-    found = []
-    for _ in range(steps):
-        found.append(
-            [
-                (g["lr"], g.get("momentum", 0.0), g.get("betas", (0.0,))[0])
-                for g in optimizer.param_groups
-            ]
-        )
-        optimizer.step()
-        for s in schedules:
-            s.step()
-        assert schedules[-1].get_last_lr() == [g["lr"] for g in optimizer.param_groups]
-    return found
-
-
-@pytest.mark.torch
-@pytest.mark.parametrize("kind", ["SGD", "Adam"])
-@pytest.mark.parametrize(("name", "make"), SCHEDULES, ids=[name for name, _ in SCHEDULES])
-def test_schedule_as_torch(name: str, make: Callable[[Any, Any], Any], kind: str) -> None:
-    torch = pytest.importorskip("torch")
-    values = [np.zeros(1, np.float32)] * 2
-    ours = _two_groups(getattr(optim, kind), *_parameters(values))
-    theirs = _two_groups(
-        getattr(torch.optim, kind), *(torch.tensor(v, requires_grad=True) for v in values)
-    )
-    a = _trace(ours, make(lr_scheduler, ours), 120)
-    b = _trace(theirs, make(torch.optim.lr_scheduler, theirs), 120)
-    np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-17)
-
-
-@pytest.mark.parametrize(("name", "make"), SCHEDULES[:-1], ids=[name for name, _ in SCHEDULES[:-1]])
-def test_schedule_goes_on_where_it_stopped(name: str, make: Callable[[Any, Any], Any]) -> None:
-    values = [np.zeros(1, np.float32)] * 2
-    through = _two_groups(optim.SGD, *_parameters(values))
-    schedule = make(lr_scheduler, through)
-    _trace(through, schedule, 23)
-    optim_state, schedule_state = through.state_dict(), schedule.state_dict()
-    again = _two_groups(optim.SGD, *_parameters(values))
-    resumed = make(lr_scheduler, again)
-    again.load_state_dict(optim_state)
-    resumed.load_state_dict(schedule_state)
-    assert _trace(through, schedule, 60) == _trace(again, resumed, 60)
-
-
-def test_schedule_formulas() -> None:
-    """The closed forms, without PyTorch."""
-
-    def rates(make: Callable[[optim.Optimizer], lr_scheduler.LRScheduler]) -> list[float]:
-        optimizer = optim.SGD(_parameters([np.zeros(1, np.float32)]), lr=1.0)
-        return [row[0][0] for row in _trace(optimizer, make(optimizer), 30)]
-
-    t = np.arange(30)
-    np.testing.assert_allclose(rates(lambda o: lr_scheduler.StepLR(o, 4, 0.5)), 0.5 ** (t // 4))
-    np.testing.assert_allclose(rates(lambda o: lr_scheduler.ExponentialLR(o, 0.9)), 0.9**t)
-    np.testing.assert_allclose(
-        rates(lambda o: lr_scheduler.LinearLR(o, 0.5, 1.0, 10)), 0.5 + 0.5 * np.minimum(t, 10) / 10
-    )
-    np.testing.assert_allclose(
-        rates(lambda o: lr_scheduler.CosineAnnealingLR(o, 10, 0.1)),
-        0.1 + 0.45 * (1 + np.cos(np.pi * t / 10)),
-        atol=1e-12,
-    )
-    np.testing.assert_allclose(
-        rates(lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 10)),
-        0.5 * (1 + np.cos(np.pi * (t % 10) / 10)),
-    )
-
-
-@pytest.mark.parametrize("mode", ["min", "max"])
-@pytest.mark.parametrize("threshold_mode", ["rel", "abs"])
-def test_reduce_on_plateau_as_torch(mode: str, threshold_mode: str) -> None:
-    torch = pytest.importorskip("torch")
-    options = {
-        "mode": mode,
-        "threshold_mode": threshold_mode,
-        "patience": 2,
-        "cooldown": 3,
-        "factor": 0.5,
-        "threshold": 0.05,
-        "min_lr": [1e-2, 1e-3],
-    }
-    values = [np.zeros(1, np.float32)] * 2
-    ours = _two_groups(optim.SGD, *_parameters(values))
-    theirs = _two_groups(torch.optim.SGD, *(torch.tensor(v, requires_grad=True) for v in values))
-    a = lr_scheduler.ReduceLROnPlateau(ours, **options)  # type: ignore[arg-type]
-    b = torch.optim.lr_scheduler.ReduceLROnPlateau(theirs, **options)
-    generator = np.random.default_rng(11)
-    for epoch in range(120):
-        metric = float(5.0 / (1 + epoch // 10) + 0.2 * generator.standard_normal())
-        a.step(metric)
-        b.step(metric)
-        assert a.get_last_lr() == pytest.approx(b.get_last_lr(), rel=1e-14)
-    assert a.get_last_lr()[0] == 1e-2
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda o: lr_scheduler.StepLR(o, 0),
-        lambda o: lr_scheduler.LinearLR(o, 0.0),
-        lambda o: lr_scheduler.LinearLR(o, 0.5, 1.5),
-        lambda o: lr_scheduler.LinearLR(o, total_iters=0),
-        lambda o: lr_scheduler.CosineAnnealingLR(o, 0),
-        lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 0),
-        lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 3, 0),
-        lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 3).step(-1.0),
-        lambda o: lr_scheduler.OneCycleLR(o, 0.1),
-        lambda o: lr_scheduler.OneCycleLR(o, 0.1, total_steps=0),
-        lambda o: lr_scheduler.OneCycleLR(o, [0.1, 0.2], total_steps=5),
-        lambda o: lr_scheduler.OneCycleLR(o, 0.1, total_steps=5, pct_start=1.5),
-        lambda o: lr_scheduler.OneCycleLR(o, 0.1, total_steps=5, anneal_strategy="log"),
-        lambda o: lr_scheduler.LambdaLR(o, [_lambda, _lambda]),
-        lambda o: lr_scheduler.SequentialLR(o, [], []),
-        lambda o: lr_scheduler.SequentialLR(o, [lr_scheduler.StepLR(o, 2)], [3]),
-        lambda o: lr_scheduler.SequentialLR(o, [lr_scheduler.ReduceLROnPlateau(o)], []),
-        lambda o: lr_scheduler.ReduceLROnPlateau(o, "best"),
-        lambda o: lr_scheduler.ReduceLROnPlateau(o, factor=1.0),
-        lambda o: lr_scheduler.ReduceLROnPlateau(o, threshold_mode="both"),
-        lambda o: lr_scheduler.StepLR(o, 2, last_epoch=3),
-    ],
-)
-def test_bad_schedules(make: Callable[[optim.Optimizer], object]) -> None:
-    optimizer = optim.SGD(_parameters([np.zeros(1, np.float32)]))
-    with pytest.raises(ValueError, match=r"^\[(lr_scheduler|OneCycleLR)\] "):
-        make(optimizer)
-
-
-def test_one_cycle_ends() -> None:
-    optimizer = optim.Adagrad(_parameters([np.zeros(1, np.float32)]))
-    with pytest.raises(ValueError, match="needs an optimiser with momentum"):
-        lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=3)
-    schedule = lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=3, cycle_momentum=False)
-    for _ in range(3):
-        schedule.step()
-    with pytest.raises(ValueError, match="the cycle has 3 steps"):
-        schedule.step()
-
-
-def test_schedules_want_optimisers() -> None:
-    for make in (
-        lambda: lr_scheduler.StepLR(None, 3),  # type: ignore[arg-type]
-        lambda: lr_scheduler.OneCycleLR(None, 0.1, total_steps=3),  # type: ignore[arg-type]
-        lambda: lr_scheduler.ReduceLROnPlateau(None),  # type: ignore[arg-type]
-    ):
-        with pytest.raises(TypeError, match=r"^\[lr_scheduler\] needs an Optimizer"):
-            make()
-
-
 def test_state_is_found_by_identity() -> None:
     layer = _core.tensor(np.ones((2, 3), np.float32), requires_grad=True)
     optimizer = optim.Adam([layer], lr=0.1)
@@ -576,23 +427,6 @@ def test_state_is_found_by_identity() -> None:
         optimizer.state[layer]
     with pytest.raises(TypeError, match="belongs to a tensor"):
         optimizer.state["step"] = {}  # type: ignore[index]
-
-
-@pytest.mark.parametrize("cycle_momentum", [True, False])
-def test_one_cycle_after_add_param_group(cycle_momentum: bool) -> None:
-    p, q = _parameters([np.ones(2, np.float32)] * 2)
-    optimizer = optim.SGD([p], lr=0.1, momentum=0.9)
-    schedule = optim.lr_scheduler.OneCycleLR(
-        optimizer, 1.0, total_steps=10, cycle_momentum=cycle_momentum
-    )
-    optimizer.add_param_group({"params": [q], "lr": 0.5, "momentum": 0.7})
-    before = optimizer.param_groups[0]["lr"]
-    for _ in range(3):
-        optimizer.step()
-        schedule.step()
-    assert optimizer.param_groups[0]["lr"] > before
-    assert (optimizer.param_groups[1]["lr"], optimizer.param_groups[1]["momentum"]) == (0.5, 0.7)
-    assert schedule.get_last_lr()[1] == 0.5
 
 
 @pytest.mark.parametrize("shift", [1, -1, 3])

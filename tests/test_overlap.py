@@ -60,6 +60,12 @@ def test_from_numpy_refuses_misaligned_arrays() -> None:
 
 Call = Callable[[np.ndarray, np.ndarray, np.ndarray], object]
 
+
+def four(x: np.ndarray) -> np.ndarray:
+    """One batch and one head of attention."""
+    return x.reshape(1, 1, *x.shape)
+
+
 # Each call with (read, other, written), all of one shape.
 IN_PLACE: dict[str, Call] = {
     "activation_forward": lambda x, other, out: kernels.activation_forward("tanh", x, out),
@@ -100,6 +106,26 @@ APART: dict[str, Call] = {
     ),
     "layer_norm_backward weight": lambda x, other, out: kernels.layer_norm_backward(
         other, other, other[:, :3].copy(), x[0], out=out
+    ),
+    "attention_forward q": lambda x, other, out: kernels.attention_forward(
+        four(x), four(other), four(other), out=four(out)
+    ),
+    "attention_forward v": lambda x, other, out: kernels.attention_forward(
+        four(other), four(other), four(x), out=four(out)
+    ),
+    "attention_forward mask": lambda x, other, out: kernels.attention_forward(
+        four(other), four(other), four(other), four(x), out=four(out)
+    ),
+    "attention_backward dy": lambda x, other, out: kernels.attention_backward(
+        four(x),
+        *[four(other)] * 4,
+        other[0].reshape(1, 1, 5).copy(),
+        out=(np.empty((1, 1, 5, 5), np.float32), four(out), np.empty((1, 1, 5, 5), np.float32)),
+    ),
+    "attention_backward k": lambda x, other, out: kernels.attention_backward(
+        *(four(other), four(other), four(x), four(other), four(other)),
+        other[0].reshape(1, 1, 5).copy(),
+        out=(four(out), np.empty((1, 1, 5, 5), np.float32), np.empty((1, 1, 5, 5), np.float32)),
     ),
     "gemm bias": lambda x, other, out: kernels.gemm(other, other, out, bias=x[0]),
     "sgd_step": lambda x, other, out: kernels.sgd_step(out, x, lr=0.1),

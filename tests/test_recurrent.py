@@ -126,6 +126,115 @@ def test_cells_against_torch(rng, kind, batch) -> None:
         close(p.grad, dict(theirs.named_parameters())[name].grad)
 
 
+def normalised_lstm(torch: Any, p: dict[str, Any], end: str, x: Any, h: Any, c: Any) -> Any:
+    """One direction of a layer in PyTorch's own operations; gains of ones where there are none."""
+    norm, hidden = torch.nn.functional.layer_norm, h.shape[1]
+    outputs = []
+    for t in reversed(range(x.shape[1])) if end.endswith("reverse") else range(x.shape[1]):
+        sums = norm(x[:, t] @ p[f"weight_ih{end}"].T, (4 * hidden,), p[f"gain_ih{end}"])
+        sums = sums + norm(h @ p[f"weight_hh{end}"].T, (4 * hidden,), p[f"gain_hh{end}"])
+        sums = sums + p[f"bias_ih{end}"] + p[f"bias_hh{end}"]
+        i, f, g, o = sums.chunk(4, 1)
+        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        h = o.sigmoid() * norm(c, (hidden,), p[f"gain_c{end}"], p[f"bias_c{end}"]).tanh()
+        outputs.append(h)
+    if end.endswith("reverse"):
+        outputs.reverse()
+    return torch.stack(outputs, 1), h, c
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("layers", [1, 2])
+def test_layer_norm_against_torch(rng, isa, threads, layers) -> None:
+    torch = pytest.importorskip("torch")
+    module = nn.LSTM(7, 17, layers, bidirectional=True, layer_norm=True)
+    for name, p in module.named_parameters():
+        if not name.startswith("weight"):
+            p.detach().copy_(nv.tensor(floats(rng, *p.shape) * 0.3 + name.startswith("gain")))
+    x, dy = floats(rng, 5, 6, 7), floats(rng, 5, 6, 34)
+    states = initial(module, rng, 5)
+    a = nv.tensor(x, requires_grad=True)
+    ours_in = [nv.tensor(s, requires_grad=True) for s in states]
+    out, final = module(a, tuple(ours_in))
+    dfinal = [floats(rng, *s.shape) for s in final]
+    total = (out * nv.tensor(dy)).sum()
+    for s, d in zip(final, dfinal, strict=True):
+        total = total + (s * nv.tensor(d)).sum()
+    total.backward()
+
+    def exact(values: Any) -> Any:
+        return torch.tensor(values).double().requires_grad_()
+
+    parameters = {name: exact(p.numpy().copy()) for name, p in module.named_parameters()}
+    b, theirs_in = exact(x), [exact(s) for s in states]
+    y, finals = b, []
+    for layer in range(layers):
+        ends = [f"_l{layer}", f"_l{layer}_reverse"]
+        rows = range(2 * layer, 2 * layer + 2)
+        both = [
+            normalised_lstm(torch, parameters, end, y, theirs_in[0][row], theirs_in[1][row])
+            for end, row in zip(ends, rows, strict=True)
+        ]
+        y = torch.cat([each[0] for each in both], 2)
+        finals += [each[1:] for each in both]
+    expected = [torch.stack(s) for s in zip(*finals, strict=True)]
+    loss = (y * torch.tensor(dy)).sum()
+    for s, d in zip(expected, dfinal, strict=True):
+        loss = loss + (s * torch.tensor(d)).sum()
+    loss.backward()
+    tolerance = 4 * TOLERANCE  # small differences of large sums
+    close(out, y.detach())
+    for s, e in zip((*final, a.grad), (*expected, b.grad), strict=True):
+        close(s, e.detach(), tolerance)
+    for s, e in zip(ours_in, theirs_in, strict=True):
+        close(s.grad, e.grad, tolerance)
+    for name, p in module.named_parameters():
+        close(p.grad, parameters[name].grad, tolerance)
+
+
+def test_normalised_cell(rng) -> None:
+    cell = nn.LSTMCell(4, 6, layer_norm=True)
+    x, h, c = floats(rng, 3, 4), floats(rng, 3, 6), floats(rng, 3, 6)
+    named = {name: p.numpy() for name, p in cell.named_parameters()}
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "", "")
+    weights = [named.get(name) for name in (*names, "gain_ih", "gain_hh", "gain_c", "bias_c")]
+    _, *expected = reference.lstm(x[:, None], h[None], c[None], weights)
+    new_h, new_c = cell(nv.tensor(x), (nv.tensor(h), nv.tensor(c)))
+    close(new_h, expected[0][0])
+    close(new_c, expected[1][0])
+    (new_h.sum() + new_c.sum()).backward()
+    assert all(p.grad.numpy().any() for p in cell.parameters())
+
+
+def test_normalised_rows_are_rows_of_their_own(rng, threads) -> None:
+    """Ragged rows, and rows by themselves, whatever is cut where."""
+    module = nn.LSTM(5, 65, bidirectional=True, layer_norm=True)
+    lengths = [4, 9, 0, 2]
+    x = floats(rng, 4, 9, 5)
+    out, (h, c) = module(nv.tensor(x), None, lengths)
+    for i, n in enumerate(lengths):
+        y, final = module(nv.tensor(x[i : i + 1, :n]))
+        np.testing.assert_array_equal(out.numpy()[i, :n], y.numpy()[0])
+        for s, f in zip((h, c), final, strict=True):
+            np.testing.assert_array_equal(s.numpy()[:, i], f.numpy()[:, 0])
+    assert not out.numpy()[2].any()
+
+
+def test_normalised_layers_begin_with_gains_of_one() -> None:
+    for bias in (True, False):
+        module = nn.LSTM(3, 4, 2, bias=bias, bidirectional=True, layer_norm=True)
+        cell = nn.LSTMCell(3, 4, bias, layer_norm=True)
+        named = [*module.named_parameters(), *cell.named_parameters()]
+        assert len(named) == 5 * (8 if bias else 5)
+        for name, p in named:
+            start = name.split("_")[0]
+            if start != "weight":
+                assert (p.numpy() == (start == "gain")).all()
+    assert repr(module).endswith("bidirectional=True, layer_norm=True)")
+    assert repr(cell) == "LSTMCell(3, 4, bias=False, layer_norm=True)"
+    assert nn.LSTMCell(3, 4).bias_ih.numpy().any()
+
+
 def test_classic_gru_cell(rng) -> None:
     cell = nn.GRUCell(4, 6, reset_after=False)
     x, h = floats(rng, 3, 4), floats(rng, 3, 6)
@@ -175,11 +284,12 @@ def test_ragged_rows_are_rows_of_their_own(rng, kind, both) -> None:
             np.testing.assert_array_equal(s.numpy()[:, i], f.numpy()[:, 0])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, "normalised"])
 @pytest.mark.parametrize("shape", [(1, 50, 40, 130), (18, 12, 33, 50), (40, 7, 5, 300)])
 def test_bits_do_not_depend_on_threads(rng, isa, kind, shape) -> None:
     batch, steps, inputs, hidden = shape
-    module = getattr(nn, kind)(inputs, hidden)
+    options = {"layer_norm": True} if kind == "normalised" else {}
+    module = getattr(nn, kind if kind in KINDS else "LSTM")(inputs, hidden, **options)
     x, dy = floats(rng, batch, steps, inputs), floats(rng, batch, steps, hidden)
     results = []
     for threads in (1, 2, 3):
@@ -240,7 +350,9 @@ def test_biases_do_not_share_their_gradients(rng) -> None:
 # ---- streaming -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "reset before", "projected", "peepholes", "zoneout"])
+@pytest.mark.parametrize(
+    "kind", [*KINDS, "reset before", "projected", "peepholes", "zoneout", "normalised"]
+)
 @pytest.mark.parametrize(
     ("batch", "inputs", "hidden", "layers"),
     [(1, 16, 32, 1), (3, 7, 21, 2), (1, 40, 130, 1), (20, 5, 300, 1), (33, 1200, 16, 1)],
@@ -251,6 +363,7 @@ def test_step_by_step_gives_the_same_bits(rng, isa, kind, batch, inputs, hidden,
         "projected": {"proj_size": hidden // 2},
         "peepholes": {"peepholes": True},
         "zoneout": {"zoneout": 0.2},
+        "normalised": {"layer_norm": True},
     }.get(kind, {})
     name = kind if kind in KINDS else "GRU" if kind == "reset before" else "LSTM"
     module = getattr(nn, name)(inputs, hidden, num_layers=layers, **options).eval()
@@ -435,6 +548,20 @@ def test_operations_refuse() -> None:
         core.lstm(x, None, None, weights, None, nv.zeros(2, 4))
     with pytest.raises(ValueError, match=r"\[lstm\] zoneout_h must be one number or"):
         core.lstm(x, None, None, weights, None, None, nv.zeros(2, 4))
+    for position in range(5, 8):
+        constants = [None] * 3
+        constants[position - 5] = nv.tensor(np.ones((1, 2, 4), np.float32), requires_grad=True)
+        if position > 5:
+            constants[position - 5] = nv.tensor([0.5], requires_grad=True)
+        with pytest.raises(ValueError, match=r"\[lstm\] mask and zoneouts get no gradient"):
+            core.lstm(x, None, None, weights, None, *constants)
+    normalised = [*weights, nv.ones(16), nv.ones(16), nv.ones(4), None]
+    with pytest.raises(ValueError, match=r"\[lstm\] gain_hh must be given"):
+        core.lstm(x, None, None, [*normalised[:7], None, *normalised[8:]])
+    with pytest.raises(ValueError, match=r"\[lstm\] gain_c must be \(4\), got \(16,\)"):
+        core.lstm(x, None, None, [*normalised[:8], nv.ones(16), None])
+    with pytest.raises(ValueError, match=r"\[lstm\] bias_c must be \(4\), got \(5,\)"):
+        core.lstm(x, None, None, [*normalised[:9], nv.ones(5)])
     projected = [weights[0], nv.zeros(16, 2), None, None, nv.zeros(2, 4), None]
     with pytest.raises(ValueError, match=r"\[lstm\] zoneout_c and a projection"):
         core.lstm(x, None, None, projected, None, None, None, nv.zeros(1))

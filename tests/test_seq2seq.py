@@ -243,3 +243,24 @@ def test_samples_follow_the_probabilities() -> None:
 def test_errors(call: Any) -> None:
     with pytest.raises(ValueError, match=r"^\["):
         call(Table(0), nv.tensor(np.full((1, 3), 3)))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_beam_of_one_gives_the_same_array(seed: int) -> None:
+    source = nv.tensor(np.zeros((2, 3), np.int64))
+    greedy = decoding.greedy(Table(seed), source, None, 6)
+    beam = decoding.beam_search(Table(seed), source, None, 6, 1, 0.0)
+    np.testing.assert_array_equal(beam.tokens, greedy.tokens)  # with the `eos` that ends it
+    np.testing.assert_array_equal(beam.lengths, greedy.lengths)
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_lengths_may_be_a_list(kind: str) -> None:
+    nv.manual_seed(5)
+    model = KINDS[kind]().eval()
+    source, target, lengths = _reversals(5)
+    some = nv.tensor(source), nv.tensor(target)
+    loss = model.loss(*some, lengths.tolist(), (lengths + 1).tolist()).item()
+    assert loss == model.loss(*some, nv.tensor(lengths), nv.tensor(lengths + 1)).item()
+    tokens = model.generate(some[0], lengths.tolist(), 4).tokens
+    np.testing.assert_array_equal(tokens, model.generate(some[0], nv.tensor(lengths), 4).tokens)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import doctest
+import inspect
 import signal
 import sys
 from collections.abc import Iterator
@@ -388,6 +389,41 @@ def test_clipping() -> None:
     raw, used = gradients(clip_value=limit)
     for g, u in zip(raw, used, strict=True):
         np.testing.assert_allclose(u, g.clip(-limit, limit), atol=1e-6)
+
+
+class Plain(optim.SGD):
+    """A step that somebody wrote."""
+
+    def step(self, closure: Any = None) -> Any:
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.detach().copy_(p.detach() - p.grad * group["lr"])
+
+
+@pytest.mark.parametrize("kind", [optim.SGD, Plain])
+def test_elements_of_gradients_are_limited_to_5(kind: type[optim.SGD]) -> None:
+    x, y = np.array([[1.0, -0.001]], np.float32), np.array([-100.0])
+
+    def step(**options: Any) -> tuple[nv.Trainer, list[float]]:
+        model = nn.Linear(2, 1, bias=False)
+        model.weight.detach().fill_(0.0)
+        trainer = nv.Trainer(model, "mse", kind(model.parameters(), 1.0), advice=False, **options)
+        trainer.fit(x, y)
+        moved = model.weight.numpy()[0].copy()
+        model.weight.grad = nv.tensor(np.array([[7.0, 0.0]], np.float32))
+        trainer.optimizer.step()  # outside of fit nothing is limited
+        assert moved[0] - model.weight.numpy()[0, 0] == 7.0
+        return trainer, moved.tolist()
+
+    trainer, moved = step()  # the gradient is (200, -0.2)
+    assert trainer.clip_value == 5.0
+    np.testing.assert_allclose(moved, [-5.0, 0.2], rtol=1e-6)
+    np.testing.assert_allclose(step(clip_value=None)[1], [-200.0, 0.2], rtol=1e-6)
+    trainer, moved = step(clip_norm=20.0)  # then the norm alone
+    assert trainer.clip_value is None
+    np.testing.assert_allclose(moved, [-20.0, 0.02], rtol=1e-4)
+    parameter = inspect.signature(nv.Trainer).parameters["clip_value"]
+    assert repr(parameter.default) == "5.0"
 
 
 def test_penalties_are_added_to_the_loss() -> None:

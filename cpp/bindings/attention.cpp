@@ -3,7 +3,10 @@
 
 namespace nervure::bindings {
 
+void bind_attention_kernels(py::module_& m);  // attention_kernels.cpp
+
 void bind_attention(py::module_& m) {
+  bind_attention_kernels(m);
   m.def(
       "scaled_dot_product_attention",
       [](const Tensor& query, const Tensor& key, const Tensor& value, const OptionalTensor& attn_mask,

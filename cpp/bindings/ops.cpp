@@ -217,54 +217,60 @@ void bind_optim(py::module_& m) {
   m.def(
       "sgd_step",
       [](const Tensors& parameters, const std::optional<Tensors>& momentum_buffers, double lr, double momentum,
-         double dampening, double weight_decay, double l1, bool nesterov, bool maximize, bool first_step) {
+         double dampening, double weight_decay, double l1, bool nesterov, bool maximize, bool first_step,
+         double clip_value) {
         ops::sgd_step(parameters, or_empty(momentum_buffers),
-                      {lr, momentum, dampening, weight_decay, l1, nesterov, maximize, first_step});
+                      {lr, momentum, dampening, weight_decay, l1, nesterov, maximize, first_step, clip_value});
       },
       py::arg("parameters"), py::arg("momentum_buffers"), py::arg("lr"), py::arg("momentum"), py::arg("dampening"),
-      py::arg("weight_decay"), py::arg("l1"), py::arg("nesterov"), py::arg("maximize"), py::arg("first_step"));
+      py::arg("weight_decay"), py::arg("l1"), py::arg("nesterov"), py::arg("maximize"), py::arg("first_step"),
+      py::arg("clip_value") = ops::kNoLimit);
   m.def(
       "rmsprop_step",
       [](const Tensors& parameters, const Tensors& square_averages, const std::optional<Tensors>& momentum_buffers,
          const std::optional<Tensors>& gradient_averages, double lr, double alpha, double eps, double weight_decay,
-         double momentum, double l1, bool centered, bool maximize) {
+         double momentum, double l1, bool centered, bool maximize, double clip_value) {
         ops::rmsprop_step(parameters, square_averages, or_empty(momentum_buffers), or_empty(gradient_averages),
-                          {lr, alpha, eps, weight_decay, momentum, l1, centered, maximize});
+                          {lr, alpha, eps, weight_decay, momentum, l1, centered, maximize, clip_value});
       },
       py::arg("parameters"), py::arg("square_averages"), py::arg("momentum_buffers"), py::arg("gradient_averages"),
       py::arg("lr"), py::arg("alpha"), py::arg("eps"), py::arg("weight_decay"), py::arg("momentum"), py::arg("l1"),
-      py::arg("centered"), py::arg("maximize"));
+      py::arg("centered"), py::arg("maximize"), py::arg("clip_value") = ops::kNoLimit);
   m.def(
       "adagrad_step",
       [](const Tensors& parameters, const Tensors& square_sums, double lr, double lr_decay, double weight_decay,
-         double eps, double l1, bool maximize, std::int64_t step) {
-        ops::adagrad_step(parameters, square_sums, {lr, lr_decay, weight_decay, eps, l1, maximize, step});
+         double eps, double l1, bool maximize, std::int64_t step, double clip_value) {
+        ops::adagrad_step(parameters, square_sums, {lr, lr_decay, weight_decay, eps, l1, maximize, step, clip_value});
       },
       py::arg("parameters"), py::arg("square_sums"), py::arg("lr"), py::arg("lr_decay"), py::arg("weight_decay"),
-      py::arg("eps"), py::arg("l1"), py::arg("maximize"), py::arg("step"));
+      py::arg("eps"), py::arg("l1"), py::arg("maximize"), py::arg("step"), py::arg("clip_value") = ops::kNoLimit);
   m.def(
       "adam_step",
       [](const Tensors& parameters, const Tensors& first_moments, const Tensors& second_moments,
          const std::optional<Tensors>& max_second_moments, double lr, double beta1, double beta2, double eps,
-         double weight_decay, double l1, bool decoupled_weight_decay, bool amsgrad, bool maximize, std::int64_t step) {
-        ops::adam_step(parameters, first_moments, second_moments, or_empty(max_second_moments),
-                       {lr, beta1, beta2, eps, weight_decay, l1, decoupled_weight_decay, amsgrad, maximize, step});
+         double weight_decay, double l1, bool decoupled_weight_decay, bool amsgrad, bool maximize, std::int64_t step,
+         double clip_value) {
+        ops::adam_step(
+            parameters, first_moments, second_moments, or_empty(max_second_moments),
+            {lr, beta1, beta2, eps, weight_decay, l1, decoupled_weight_decay, amsgrad, maximize, step, clip_value});
       },
       py::arg("parameters"), py::arg("first_moments"), py::arg("second_moments"), py::arg("max_second_moments"),
       py::arg("lr"), py::arg("beta1"), py::arg("beta2"), py::arg("eps"), py::arg("weight_decay"), py::arg("l1"),
-      py::arg("decoupled_weight_decay"), py::arg("amsgrad"), py::arg("maximize"), py::arg("step"));
+      py::arg("decoupled_weight_decay"), py::arg("amsgrad"), py::arg("maximize"), py::arg("step"),
+      py::arg("clip_value") = ops::kNoLimit);
   m.def(
       "nadam_step",
       [](const Tensors& parameters, const Tensors& first_moments, const Tensors& second_moments, double lr,
          double beta1, double beta2, double eps, double weight_decay, double momentum_decay, double l1,
-         bool decoupled_weight_decay, bool maximize, std::int64_t step, double mu_product) {
+         bool decoupled_weight_decay, bool maximize, std::int64_t step, double mu_product, double clip_value) {
         ops::nadam_step(parameters, first_moments, second_moments,
                         {lr, beta1, beta2, eps, weight_decay, momentum_decay, l1, decoupled_weight_decay, maximize,
-                         step, mu_product});
+                         step, mu_product, clip_value});
       },
       py::arg("parameters"), py::arg("first_moments"), py::arg("second_moments"), py::arg("lr"), py::arg("beta1"),
       py::arg("beta2"), py::arg("eps"), py::arg("weight_decay"), py::arg("momentum_decay"), py::arg("l1"),
-      py::arg("decoupled_weight_decay"), py::arg("maximize"), py::arg("step"), py::arg("mu_product"));
+      py::arg("decoupled_weight_decay"), py::arg("maximize"), py::arg("step"), py::arg("mu_product"),
+      py::arg("clip_value") = ops::kNoLimit);
   m.def("clip_grad_norm_", &ops::clip_grad_norm_, py::arg("parameters"), py::arg("max_norm"),
         py::arg("norm_type") = 2.0, py::arg("error_if_nonfinite") = false);
   m.def("clip_grad_value_", &ops::clip_grad_value_, py::arg("parameters"), py::arg("clip_value"));

@@ -11,14 +11,15 @@ namespace {
 using Tensors = std::vector<Tensor>;
 
 /// Parameters that are updated together, up to three lists of their state (see ops.h), and those parameters of the
-/// same group that had no gradient when the list was made.
+/// same group that had no gradient when the list was made. Their steps limit the elements of the gradients.
 struct UpdateList {
   Tensors parameters;
   std::array<Tensors, 3> state;
   Tensors idle;
+  double clip_value;
 
-  UpdateList(Tensors all, std::vector<Tensors> states, Tensors without_gradient)
-      : parameters(std::move(all)), idle(std::move(without_gradient)) {
+  UpdateList(Tensors all, std::vector<Tensors> states, Tensors without_gradient, double limit)
+      : parameters(std::move(all)), idle(std::move(without_gradient)), clip_value(limit) {
     NV_CHECK(states.size() <= state.size(), "UpdateList", "at most ", state.size(), " lists of state, got ",
              states.size());
     for (std::size_t i = 0; i < states.size(); ++i) state[i] = std::move(states[i]);
@@ -37,33 +38,35 @@ struct UpdateList {
 void sgd_step(const UpdateList& list, double lr, double momentum, double dampening, double weight_decay, double l1,
               bool nesterov, bool maximize, bool first_step) {
   ops::sgd_step(list.parameters, list.state[0],
-                {lr, momentum, dampening, weight_decay, l1, nesterov, maximize, first_step});
+                {lr, momentum, dampening, weight_decay, l1, nesterov, maximize, first_step, list.clip_value});
 }
 
 /// State: square averages, momentum buffers or [], gradient averages or [].
 void rmsprop_step(const UpdateList& list, double lr, double alpha, double eps, double weight_decay, double momentum,
                   double l1, bool centered, bool maximize) {
   ops::rmsprop_step(list.parameters, list.state[0], list.state[1], list.state[2],
-                    {lr, alpha, eps, weight_decay, momentum, l1, centered, maximize});
+                    {lr, alpha, eps, weight_decay, momentum, l1, centered, maximize, list.clip_value});
 }
 
 void adagrad_step(const UpdateList& list, double lr, double lr_decay, double weight_decay, double eps, double l1,
                   bool maximize, std::int64_t step) {
-  ops::adagrad_step(list.parameters, list.state[0], {lr, lr_decay, weight_decay, eps, l1, maximize, step});
+  ops::adagrad_step(list.parameters, list.state[0],
+                    {lr, lr_decay, weight_decay, eps, l1, maximize, step, list.clip_value});
 }
 
 void adam_step(const UpdateList& list, double lr, double beta1, double beta2, double eps, double weight_decay,
                double l1, bool decoupled_weight_decay, bool amsgrad, bool maximize, std::int64_t step) {
-  ops::adam_step(list.parameters, list.state[0], list.state[1], list.state[2],
-                 {lr, beta1, beta2, eps, weight_decay, l1, decoupled_weight_decay, amsgrad, maximize, step});
+  ops::adam_step(
+      list.parameters, list.state[0], list.state[1], list.state[2],
+      {lr, beta1, beta2, eps, weight_decay, l1, decoupled_weight_decay, amsgrad, maximize, step, list.clip_value});
 }
 
 void nadam_step(const UpdateList& list, double lr, double beta1, double beta2, double eps, double weight_decay,
                 double momentum_decay, double l1, bool decoupled_weight_decay, bool maximize, std::int64_t step,
                 double mu_product) {
-  ops::nadam_step(
-      list.parameters, list.state[0], list.state[1],
-      {lr, beta1, beta2, eps, weight_decay, momentum_decay, l1, decoupled_weight_decay, maximize, step, mu_product});
+  ops::nadam_step(list.parameters, list.state[0], list.state[1],
+                  {lr, beta1, beta2, eps, weight_decay, momentum_decay, l1, decoupled_weight_decay, maximize, step,
+                   mu_product, list.clip_value});
 }
 
 void clear_gradients(const py::list& parameters) {
@@ -78,8 +81,8 @@ void clear_gradients(const py::list& parameters) {
 void bind_update_list(py::module_& m) {
   m.def("clear_gradients", &clear_gradients, py::arg("parameters"), "Forget the gradient of every parameter.");
   py::class_<UpdateList>(m, "UpdateList", "Parameters updated together, and their state.")
-      .def(py::init<Tensors, std::vector<Tensors>, Tensors>(), py::arg("parameters"), py::arg("states"),
-           py::arg("idle"))
+      .def(py::init<Tensors, std::vector<Tensors>, Tensors, double>(), py::arg("parameters"), py::arg("states"),
+           py::arg("idle"), py::arg("clip_value") = ops::kNoLimit)
       .def("is_current", &UpdateList::is_current,
            "Whether the same parameters have gradients as when the list was made.")
       .def("sgd_step", &sgd_step, py::arg("lr"), py::arg("momentum"), py::arg("dampening"), py::arg("weight_decay"),

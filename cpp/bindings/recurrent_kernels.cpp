@@ -123,8 +123,8 @@ kernels::GruLayer gru_layer(const Call& c, bool after, const Weights& w, const f
   return {c.sequence, c.input, c.hidden, after, w.ih, w.hh, w.b_ih, w.b_hh, x, h0};
 }
 kernels::LstmLayer lstm_layer(const Call& c, const Weights& w, const float* x, const float* h0, const float* c0) {
-  return {c.sequence, c.input, c.hidden, c.hidden, w.ih, w.hh, w.b_ih, w.b_hh,
-          nullptr,    nullptr, nullptr,  {},       {},   x,    h0,     c0};
+  return {c.sequence, c.input, c.hidden, c.hidden, w.ih, w.hh, w.b_ih, w.b_hh, nullptr,
+          nullptr,    nullptr, {},       {},       x,    h0,   c0,     {}};
 }
 
 std::int64_t work_of(const Call& c) { return c.sequence.total * c.kind.gates * c.hidden * (c.input + c.hidden); }

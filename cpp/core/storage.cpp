@@ -20,11 +20,13 @@ namespace {
 constexpr std::size_t kAlignment = 64;
 constexpr std::size_t kHeader = 64;  // Storage, and a pointer to it just below the data
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
-constexpr std::size_t kColoured = std::size_t{64} << 10;  // blocks from here on start at varying cache lines ...
+constexpr std::size_t kLargestPage = std::size_t{64} << 10;  // of the ordinary ones: 4 KiB, or up to 64 KiB on AArch64
+constexpr std::size_t kColoured = std::size_t{64} << 10;     // blocks from here on start at varying cache lines ...
 constexpr std::size_t kColours = 61;  // ... so that streams through several do not collide (4 KiB aliasing)
 constexpr std::size_t kMinimumCache = std::size_t{64} << 20;
 constexpr std::size_t kLargest = std::size_t{1} << 46;
 constexpr std::size_t kLargestInSets = std::size_t{4} << 20;
+constexpr std::size_t kLent = std::size_t{1} << 20;  // blocks from here on also serve requests for smaller ones
 constexpr int kClasses = 4 * 48;
 
 static_assert(sizeof(Storage) + sizeof(Storage*) <= kHeader);
@@ -43,7 +45,11 @@ std::size_t class_capacity(int size_class) {
   return (static_cast<std::size_t>(size_class % 4 + 5) << shift) * kAlignment;
 }
 
-std::size_t whole_pages(std::size_t bytes) { return (bytes + kHugePage - 1) / kHugePage * kHugePage; }
+/// Bytes to map: whole huge pages, unless more than half of the last one would lie idle; then ordinary ones end it.
+std::size_t mapped(std::size_t bytes) {
+  const std::size_t tail = bytes % kHugePage, page = tail < kHugePage / 2 ? kLargestPage : kHugePage;
+  return (bytes + page - 1) / page * page;
+}
 
 void* map_huge(std::size_t bytes) {
   // Over-map, then cut to a 2 MiB boundary: only aligned ranges become huge pages.
@@ -54,7 +60,7 @@ void* map_huge(std::size_t bytes) {
   if (lead) munmap(raw, lead);
   if (lead != kHugePage) munmap(raw + lead + bytes, kHugePage - lead);
 #ifdef MADV_HUGEPAGE
-  madvise(raw + lead, bytes, MADV_HUGEPAGE);
+  madvise(raw + lead, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
 #endif
   return raw + lead;
 }
@@ -76,19 +82,19 @@ class Pool {
 
   /// Scratch has free lists of its own, and its blocks come in sets, one for each thread and as many as a thread holds
   /// at once: which threads take part in a region, and when, is the scheduler's choice, and must not send a later step
-  /// to the operating system.
+  /// to the operating system. Few kernels hold very large blocks, and these come from the tensors' lists.
   Storage* acquire_scratch(std::size_t bytes) {
+    if (bytes > kLargestInSets) return acquire(bytes);
     const int cls = kClasses + checked_class(bytes);
-    int& held = held_by_thread[cls - kClasses];
-    const int wanted = num_threads() * (held + 1);
-    if (caching_ && bytes <= kLargestInSets && prepared(cls) < wanted) complete_set(cls, wanted);
+    const int wanted = num_threads() * (held_by_thread[cls - kClasses] + 1);
+    if (caching_ && prepared(cls) < wanted) complete_set(cls, wanted);
     Storage* const block = acquire(bytes, cls);
-    ++held;
+    ++held_by_thread[block->size_class_ - kClasses];
     return block;
   }
 
   void release_scratch(Storage* block) {
-    --held_by_thread[block->size_class_ - kClasses];
+    if (block->size_class_ >= kClasses) --held_by_thread[block->size_class_ - kClasses];
     block->release();
   }
 
@@ -98,8 +104,9 @@ class Pool {
       std::lock_guard guard(lock_);
       live_ -= block->capacity_;
       keep(block);
-      // Never more in the cache than was in use at the worst moment: shapes that come and go cannot pile up.
-      const std::size_t limit = caching_ ? std::max(peak_, kMinimumCache) : 0;
+      // Half as much again as was in use at the worst moment, for what its sizes do not fit: shapes that come and go
+      // cannot pile up, and a step that repeats finds all it needs.
+      const std::size_t limit = caching_ ? std::max(peak_ + peak_ / 2, kMinimumCache) : 0;
       while (cached_ > limit) {
         Storage* stale = take_stalest();
         stale->next_ = surplus;
@@ -149,16 +156,23 @@ class Pool {
     Storage* block = nullptr;
     {
       std::lock_guard guard(lock_);
-      block = free_[cls];
-      if (block) {
-        free_[cls] = block->next_;
-        cached_ -= capacity;
-      }
-      last_use_[cls] = allocations_;
-      count_live(capacity, block == nullptr);
+      block = take_free(cls, capacity);
+      last_use_[block ? block->size_class_ : cls] = allocations_;
+      count_live(block ? block->capacity_ : capacity, block == nullptr);
     }
     if (!block) block = create(cls, capacity);
     block->bytes_ = bytes;
+    return block;
+  }
+
+  /// A free block of the class, else, of large ones, the next larger below twice the size; under lock_. Null: none.
+  Storage* take_free(int cls, std::size_t capacity) {
+    const int last = capacity >= kLent ? std::min(cls + 3, cls / kClasses * kClasses + kClasses - 1) : cls;
+    while (cls < last && !free_[cls]) ++cls;
+    Storage* const block = free_[cls];
+    if (!block) return nullptr;
+    free_[cls] = block->next_;
+    cached_ -= block->capacity_;
     return block;
   }
 
@@ -214,7 +228,7 @@ class Pool {
     const std::size_t room = kHeader + capacity + (capacity >= kColoured ? kColours * kAlignment : 0);
     void* raw = nullptr;
     try {
-      raw = capacity >= kHugePage ? map_huge(whole_pages(room)) : ::operator new(room, std::align_val_t{kAlignment});
+      raw = capacity >= kHugePage ? map_huge(mapped(room)) : ::operator new(room, std::align_val_t{kAlignment});
     } catch (const std::bad_alloc&) {
       std::lock_guard guard(lock_);
       live_ -= capacity;
@@ -239,7 +253,7 @@ class Pool {
   static void destroy(Storage* block) {
     const std::size_t capacity = block->capacity_;
     if (capacity >= kHugePage)
-      munmap(block, whole_pages(kHeader + capacity + kColours * kAlignment));
+      munmap(block, mapped(kHeader + capacity + kColours * kAlignment));
     else
       ::operator delete(block, std::align_val_t{kAlignment});
   }

@@ -6,6 +6,7 @@
 #include "kernels/conv_depthwise.h"
 #include "kernels/conv_direct.h"
 #include "kernels/conv_im2col.h"
+#include "kernels/conv_taps.h"
 #include "kernels/gemm.h"
 #include "kernels/gemm_epilogue.h"
 #include "kernels/lanes.h"
@@ -19,6 +20,7 @@ enum class Path {
   product,    // a 1x1 convolution is a product of matrices
   depthwise,  // every channel by itself
   winograd,   // fewer multiplications, 3x3 only
+  taps,       // a product of matrices for each tap: few pixels, many weights
   direct,     // pixels read in place
   im2col,     // patches copied into a matrix
 };
@@ -75,12 +77,20 @@ Path direct_or_columns(const Conv& v) {
   return is_scattered(rows, columns, v.C, v.H, v.W) ? Path::im2col : Path::direct;
 }
 
+/// Weights that do not stay in the caches while they meet all pixels, and few pixels that do.
+bool is_taps(const Conv& v) {
+  constexpr std::int64_t kPixels = 160, kChannels = 64, kWeights = 256 * 1024;
+  return v.groups == 1 && v.N * v.P * v.Q <= kPixels && v.C >= kChannels && v.K >= kChannels &&
+         v.depth() * v.K >= kWeights;
+}
+
 /// What an algorithm asked for can do; automatic where it cannot.
 Path choose(const Conv& v, ConvOptions options) {
   if (options.algorithm == ConvAlgorithm::im2col) return Path::im2col;
   if (is_depthwise(v)) return Path::depthwise;
   if (options.algorithm == ConvAlgorithm::direct) return direct_or_columns(v);
   if (is_product(v)) return Path::product;
+  if (options.algorithm == ConvAlgorithm::automatic && is_taps(v)) return Path::taps;
   if (is_winograd(v) && (options.algorithm == ConvAlgorithm::winograd || winograd_pays(v, options)))
     return Path::winograd;
   return direct_or_columns(v);
@@ -131,10 +141,22 @@ void product_backward_weight(const Conv& v, const float* x, const float* dy, flo
               dw + g * outputs, v.K});
 }
 
-// ---- Winograd: finishes with the rectifier at most ----------------------------------------------------------------
+// ---- what has no end of its own ----------------------------------------------------------------
 
 WinogradShape winograd_shape(const Conv& v, ConvOptions options) {
   return {v.N, v.H, v.W, v.C, v.P, v.Q, v.K, v.pad_top, v.pad_left, winograd_tile(v, options)};
+}
+
+/// out = activation(out + bias) for rows of channels.
+void finish(std::int64_t rows, std::int64_t channels, const float* bias, Activation activation, float* out) {
+  if (!bias && activation == Activation::none) return;
+  constexpr std::int64_t kElements = 16 * 1024;
+  Gemm epilogue{rows, channels, 0, nullptr, 0, false, nullptr, 0, false, out, channels};
+  epilogue.column_bias = bias;
+  epilogue.activation = activation;
+  core::parallel_for(rows, kElements / channels + 1, [&](std::int64_t begin, std::int64_t end) {
+    finish_rows(epilogue, {begin, end}, {0, channels}, out + begin * channels, channels);
+  });
 }
 
 void winograd_with_activation(const Conv& v, ConvOptions options, const float* x, const float* w, const float* bias,
@@ -147,14 +169,19 @@ void winograd_with_activation(const Conv& v, ConvOptions options, const float* x
 void winograd_transposed(const Conv& v, ConvOptions options, const float* dy, const float* w, const float* bias,
                          Activation activation, float* dx) {
   winograd_backward_data(winograd_shape(v, options), dy, w, dx);
-  if (!bias && activation == Activation::none) return;
-  constexpr std::int64_t kElements = 16 * 1024;
-  Gemm epilogue{v.N * v.H * v.W, v.C, 0, nullptr, 0, false, nullptr, 0, false, dx, v.C};
-  epilogue.column_bias = bias;
-  epilogue.activation = activation;
-  core::parallel_for(epilogue.M, kElements / v.C + 1, [&](std::int64_t begin, std::int64_t end) {
-    finish_rows(epilogue, {begin, end}, {0, v.C}, dx + begin * v.C, v.C);
-  });
+  finish(v.N * v.H * v.W, v.C, bias, activation, dx);
+}
+
+void taps_with_activation(const Conv& v, const float* x, const float* w, const float* bias, Activation activation,
+                          float* y) {
+  taps_forward(v, x, w, y);
+  finish(v.N * v.P * v.Q, v.K, bias, activation, y);
+}
+
+void taps_transposed(const Conv& v, const float* dy, const float* w, const float* bias, Activation activation,
+                     float* dx) {
+  taps_backward_data(v, dy, w, dx);
+  finish(v.N * v.H * v.W, v.C, bias, activation, dx);
 }
 
 }  // namespace
@@ -170,6 +197,8 @@ void conv_forward(const Conv& conv, ConvOptions options, const float* x, const f
       return depthwise_forward(conv, x, w, bias, activation, y);
     case Path::winograd:
       return winograd_with_activation(conv, options, x, w, bias, activation, y);
+    case Path::taps:
+      return taps_with_activation(conv, x, w, bias, activation, y);
     case Path::direct:
       return direct_forward(conv, x, w, bias, activation, y);
   }
@@ -186,6 +215,8 @@ void conv_backward_data(const Conv& conv, ConvOptions options, const float* dy, 
       return depthwise_backward_data(conv, dy, w, bias, activation, dx);
     case Path::winograd:
       return winograd_transposed(conv, options, dy, w, bias, activation, dx);
+    case Path::taps:
+      return taps_transposed(conv, dy, w, bias, activation, dx);
     case Path::direct:
       return direct_backward_data(conv, dy, w, bias, activation, dx);
   }
@@ -201,6 +232,8 @@ void conv_backward_weight(const Conv& conv, ConvOptions options, const float* x,
       return depthwise_backward_weight(conv, x, dy, dw);
     case Path::winograd:
       return winograd_backward_weight(winograd_shape(conv, options), x, dy, dw);
+    case Path::taps:
+      return taps_backward_weight(conv, x, dy, dw);
     case Path::direct:
       return direct_backward_weight(conv, x, dy, dw);
   }

@@ -64,13 +64,18 @@ void tile(const float* const* a, const TileRuns& runs, const float* b, std::int6
   const float* row_of_a[Rows];
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r) row_of_a[r] = a[r];
-  const std::int64_t step = runs.step, span = runs.length * step;
+  const std::int64_t step = runs.step, span = runs.length * step, line = runs.ahead ? 16 : 0;
+  const float* ahead = runs.ahead ? runs.ahead : b;
   for (std::int64_t j = 0; j < runs.count; ++j) {
     const std::int64_t begin = runs.offset[j], end = begin + span;
 #pragma GCC unroll 2
     for (std::int64_t at = begin; at != end; at += step, b += b_stride) {
       vf row[Vectors];
       load_row<Vectors, Masked>(b, out.last, row);
+      if constexpr (Vectors > 1) {  // one vector needs the load ports for its factors
+        __builtin_prefetch(ahead, 0, 2);
+        ahead += line;
+      }
 #pragma GCC unroll 8
       for (int r = 0; r < Rows; ++r) {
         const vf x = broadcast(row_of_a[r][at]);

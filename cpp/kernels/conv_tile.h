@@ -13,6 +13,7 @@ namespace nervure::kernels::NV_ISA {
 struct TileRuns {
   const std::int64_t* offset;
   std::int64_t count, length, step;
+  const float* ahead = nullptr;  // fetched into the cache, one line for each product: what the next tiles read; or null
 };
 
 /// C[i, :] = activation(sum + bias (+ C[i, :])); row i begins at c[i].

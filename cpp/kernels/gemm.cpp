@@ -8,6 +8,7 @@
 #include "kernels/gemm_dots.h"
 #include "kernels/gemm_epilogue.h"
 #include "kernels/gemm_packed.h"
+#include "kernels/gemm_swapped.h"
 #include "kernels/gemv.h"
 #include "kernels/lanes.h"
 
@@ -25,15 +26,17 @@ constexpr std::int64_t kMostChunks = 32;  // that are cut for parallelism alone
 
 constexpr std::int64_t kNarrowPanel = (kTileVectors - 1) * kLanes;
 
-constexpr std::int64_t kDepth = 384;         // of one pass over K: a panel of B then fits the second-level cache twice
-constexpr std::int64_t kLocalColumns = 384;  // of B packed by one chunk for itself
+constexpr std::int64_t kDepth = 384;          // of one pass over K, for blocks of B that are packed or fetched ahead
+constexpr std::int64_t kDepthInPlace = 1024;  // and for others
+constexpr std::int64_t kLocalColumns = 384;   // of B packed by one chunk for itself
+constexpr std::int64_t kFar = 1 << 19;        // elements of B that do not stay in the second-level cache
 
 /// A step that cuts n into `pieces` or fewer, all alike but the last, each a multiple of `unit`.
 NV_INLINE std::int64_t even_step(std::int64_t n, std::int64_t pieces, std::int64_t unit) {
   return larger(ceil_div(ceil_div(n, larger(pieces, 1)), unit) * unit, unit);
 }
 
-enum class Path { vector, dots, block };
+enum class Path { vector, dots, swapped, block };
 
 struct Plan {
   Path path;
@@ -55,14 +58,18 @@ void cut_columns_first(const Gemm& g, std::int64_t wanted, std::int64_t most_col
 }
 
 void cut_rows_first(const Gemm& g, std::int64_t wanted, Plan& plan) {
-  plan.row_step = even_step(g.M, smaller(wanted, larger(g.M / 96, 1)), 4 * kTileRows);
-  const std::int64_t rows = ceil_div(g.M, plan.row_step);
-  plan.column_step = even_step(g.N, ceil_div(wanted, rows), kNarrowPanel);
+  plan.row_step = even_step(g.M, smaller(wanted, larger(g.M / 64, 1)), 2 * kTileRows);
+  plan.column_step = even_step(g.N, ceil_div(g.N, kLocalColumns), kNarrowPanel);
   set_chunks(g, plan);
 }
 
-// Dot products cost a horizontal sum per element of C, transposing B costs a pass over B.
-bool prefers_dots(const Gemm& g) { return g.b_transposed && !g.a_transposed && g.M <= 192 && g.K >= 128; }
+// A few rows of A times a transposed B: transposing B would cost a pass over B, dot products cost a horizontal sum per
+// element of C, swapping the operands costs a transposition of C and whole vectors of rows.
+Path path_of(const Gemm& g) {
+  if (g.M == 1) return Path::vector;
+  if (!g.b_transposed || g.M > 192 || g.M > g.K) return Path::block;
+  return g.M < 12 && g.K >= 128 && !g.a_transposed ? Path::dots : Path::swapped;
+}
 
 bool is_small(const Gemm& g) { return g.M <= 192 || g.N <= 2 * kNarrowPanel; }
 bool is_shallow(const Gemm& g) { return g.K <= 64; }
@@ -73,13 +80,15 @@ bool is_split(const Gemm& g) {
   return g.M >= 64 && (g.ldb % kLanes != 0 || reinterpret_cast<std::uintptr_t>(g.b) % sizeof(vf) != 0);
 }
 
-/// In place, a panel of B lies in as many pages as it has rows; packing reads every page once.
-bool packs_b(const Gemm& g) { return g.b_transposed || (g.ldb > 1024 && g.M > 96) || is_split(g); }
+// A single tile of rows reads B as it comes.
+bool is_far(const Gemm& g) { return g.K * g.N >= kFar && g.M > kTileRows; }
+
+// In place, a panel of B lies in as many pages as it has rows; packing reads every page once.
+bool packs_b(const Gemm& g) { return g.b_transposed || is_split(g) || (is_far(g) && g.M > 32); }
 
 /// One chunk, no division: for products that take a microsecond.
 Plan small_plan(const Gemm& g) {
-  const Path path = g.M == 1 ? Path::vector : prefers_dots(g) ? Path::dots : Path::block;
-  return {path, {g.K < kDepth ? g.K : kDepth, g.b_transposed || is_split(g), true}, g.M, g.N, 1, 1};
+  return {path_of(g), {g.K < kDepth ? g.K : kDepth, g.b_transposed || is_split(g), true, false}, g.M, g.N, 1, 1};
 }
 
 /// For products that are small in one direction at least. `batch` of them run side by side.
@@ -88,27 +97,28 @@ Plan make_plan(const Gemm& g, std::int64_t batch) {
   Plan plan = small_plan(g);
   if (work * batch <= kSerial) return plan;
   const std::int64_t wanted = larger(work / larger(kChunk, work * batch / kMostChunks), 1);
-  plan.blocking.depth = even_step(g.K, ceil_div(g.K, kDepth), 4);
   if (plan.path == Path::vector) {
     // Rows of B are read in pieces of 1 KiB at least when they lie along the columns.
     plan.column_step = even_step(g.N, wanted, g.b_transposed ? 16 : 256);
     set_chunks(g, plan);
-  } else if (plan.path == Path::dots) {
-    plan.column_step = even_step(g.N, wanted, 32);
+  } else if (plan.path != Path::block) {
+    plan.column_step = even_step(g.N, wanted, 48);
     set_chunks(g, plan);
   } else if (g.M <= 192) {
     plan.blocking.pack_b = packs_b(g);
-    plan.blocking.panels_outside = true;
+    plan.blocking.far = is_far(g);
     cut_columns_first(g, wanted, plan.blocking.pack_b ? kLocalColumns : g.N, plan);
   } else {
-    plan.blocking.pack_b = g.b_transposed || is_shallow(g);
+    plan.blocking.pack_b = g.b_transposed;
     plan.blocking.panels_outside = !plan.blocking.pack_b;
     cut_rows_first(g, wanted, plan);
   }
+  const std::int64_t depth = plan.blocking.pack_b || plan.blocking.far ? kDepth : kDepthInPlace;
+  plan.blocking.depth = even_step(g.K, ceil_div(g.K, depth), 4);
   return plan;
 }
 
-void run_chunk(const Gemm& g, const Plan& plan, std::int64_t chunk) {
+void run_chunk(const Gemm& g, const Plan& plan, const float* packed, std::int64_t chunk) {
   const std::int64_t i = chunk == 0 ? 0 : chunk / plan.column_chunks, j = chunk - i * plan.column_chunks;
   const Range rows{i * plan.row_step, smaller((i + 1) * plan.row_step, g.M)};
   const Range columns{j * plan.column_step, smaller((j + 1) * plan.column_step, g.N)};
@@ -117,9 +127,19 @@ void run_chunk(const Gemm& g, const Plan& plan, std::int64_t chunk) {
       return multiply_vector(g, columns);
     case Path::dots:
       return multiply_dots(g, rows, columns);
+    case Path::swapped:
+      return multiply_swapped(g, packed, columns);
     case Path::block:
       return multiply_block(g, plan.blocking, rows, columns);
   }
+}
+
+template <class Body>
+NV_INLINE void with_packed(const Gemm& g, const Plan& plan, const Body& body) {
+  if (plan.path != Path::swapped) return body(nullptr);
+  const core::Scratch<float> scratch(static_cast<std::size_t>(swapped_size(g)));
+  pack_swapped(g, scratch.get());
+  body(scratch.get());
 }
 
 /// The part p .. end of the sum over K.
@@ -149,7 +169,9 @@ void split_depth(const Gemm& g) {
     part.accumulate = false;
     part.activation = Activation::none;
     Plan plan = make_plan(part, kMostChunks);
-    for (std::int64_t i = 0; i < plan.chunks; ++i) run_chunk(part, plan, i);
+    with_packed(part, plan, [&](const float* packed) {
+      for (std::int64_t i = 0; i < plan.chunks; ++i) run_chunk(part, plan, packed, i);
+    });
   });
   for (std::int64_t p = 1; p < parts; ++p)
     for (std::int64_t i = 0; i < size; i += kLanes) store(sums + i, load(sums + i) + load(sums + p * size + i));
@@ -167,13 +189,19 @@ Gemm member(const Gemm& g, const GemmBatch& batch, std::int64_t index) {
 
 void multiply_batch(const Gemm& g, const GemmBatch& batch) {
   const std::int64_t count = batch.outer * batch.inner;
-  const Plan plan = make_plan(g, count);
+  Plan plan = make_plan(g, count);
+  if (plan.path == Path::swapped) {  // one chunk: each would pack A for itself
+    plan.column_step = g.N;
+    set_chunks(g, plan);
+  }
   const std::int64_t work = larger(g.M * g.N * g.K, 1);
   const std::int64_t group = plan.chunks > 1 ? 1 : smaller(larger(kChunk / work, 1), ceil_div(count, 2));
   core::parallel_chunks(ceil_div(count, group) * plan.chunks, [&](std::int64_t chunk) {
     const std::int64_t first = chunk / plan.chunks * group;
-    for (std::int64_t b = first; b < smaller(first + group, count); ++b)
-      run_chunk(member(g, batch, b), plan, chunk % plan.chunks);
+    for (std::int64_t b = first; b < smaller(first + group, count); ++b) {
+      const Gemm one = member(g, batch, b);
+      with_packed(one, plan, [&](const float* packed) { run_chunk(one, plan, packed, chunk % plan.chunks); });
+    }
   });
 }
 
@@ -223,14 +251,16 @@ void gemm(const Gemm& product) {
     if (is_large(g)) return multiply_packed(g);
     if (splits_depth(g)) return split_depth(g);
     const Plan plan = make_plan(g, 1);
-    core::parallel_chunks(plan.chunks, [&](std::int64_t chunk) { run_chunk(g, plan, chunk); });
+    with_packed(g, plan, [&](const float* packed) {
+      core::parallel_chunks(plan.chunks, [&](std::int64_t chunk) { run_chunk(g, plan, packed, chunk); });
+    });
   });
 }
 
 void gemm_batched(const Gemm& product, const GemmBatch& batch) {
   if (product.M == 0 || product.N == 0 || batch.outer * batch.inner == 0) return;
   const std::int64_t count = batch.outer * batch.inner;
-  if (count == 1 || is_large(product)) {
+  if (count == 1 || is_large(product) || (count < 4 && path_of(product) == Path::swapped)) {
     for (std::int64_t i = 0; i < count; ++i) gemm(member(product, batch, i));
     return;
   }

@@ -4,6 +4,7 @@
 #include "core/scratch.h"
 #include "kernels/gemm_epilogue.h"
 #include "kernels/gemm_pack.h"
+#include "kernels/lanes.h"
 
 namespace nervure::kernels::NV_ISA {
 namespace {
@@ -40,12 +41,19 @@ class StripLoop {
     const std::int64_t columns = pass.columns.end - strip.column;
     const std::int64_t behind = columns - (strip.count - 1) * width_;  // of the last panel
     last_width_ = behind < width_ ? behind : width_;
-    layout_ = g_.a_transposed && !pass.packed_a ? TileA::columns : TileA::rows;
-    a_stride_ = pass.packed_a ? pass.packed_a_stride : g_.lda;
+    layout_ = g_.a_transposed ? TileA::columns : TileA::rows;
+    a_stride_ = !pass.packed_a ? g_.lda : g_.a_transposed ? kTileRows : pass.packed_a_stride;
     b_ = pass.packed_b ? pass.packed_b : b_at(g_, pass.depth.begin, strip.column);
     b_stride_ = pass.packed_b ? width_ : g_.ldb;
     b_step_ = pass.packed_b ? width_ * K_ : width_;
     tiles_ = cut_rows(pass.rows.size(), max_tile_rows(strip.vectors));
+    out_ = {g_.c,
+            g_.ldc,
+            last_width_ - width_ + kLanes,
+            nullptr,
+            nullptr,
+            !pass.first || g_.accumulate,
+            pass.last && g_.activation == Activation::relu};
   }
 
   void run(bool panels_outside) {
@@ -54,7 +62,9 @@ class StripLoop {
     } else {
       std::int64_t row = pass_.rows.begin;
       for (std::int64_t t = 0; t < tiles_.count; ++t) {
-        const int height = tiles_.height + (t < tiles_.taller);
+        const bool micro_panels = pass_.packed_a && g_.a_transposed;
+        const int height = micro_panels ? static_cast<int>(smaller(kTileRows, pass_.rows.end - row))
+                                        : tiles_.height + (t < tiles_.taller);
         row_under_panels(row, height);
         row += height;
       }
@@ -63,15 +73,13 @@ class StripLoop {
 
  private:
   void panel_under_rows(std::int64_t panel) {
-    const bool masked = panel == strip_.count - 1 && last_width_ < width_;
+    const bool masked = is_masked(panel);
     const TileFunction low = tiles_.height ? tile_function(layout_, tiles_.height, strip_.vectors, masked) : nullptr;
     const TileFunction tall = tiles_.taller ? tile_function(layout_, tiles_.height + 1, strip_.vectors, masked) : low;
     std::int64_t row = pass_.rows.begin;
     for (std::int64_t t = 0; t < tiles_.count; ++t) {
       const bool taller = t < tiles_.taller;
-      const TileOutput out = output(row, panel);
-      (taller ? tall : low)(a_row(row), a_stride_, b_ + panel * b_step_, b_stride_, K_, out);
-      finish(out, tiles_.height + taller, panel);
+      run_tile(taller ? tall : low, a_row(row), row, tiles_.height + taller, panel);
       row += tiles_.height + taller;
     }
   }
@@ -79,35 +87,51 @@ class StripLoop {
   void row_under_panels(std::int64_t row, int height) {
     const float* const a = a_row(row);
     const TileFunction whole = tile_function(layout_, height, strip_.vectors, false);
+    const TileFunction fetching = pass_.ahead ? fetching_tile(layout_, height, strip_.vectors) : nullptr;
     for (std::int64_t panel = 0; panel < strip_.count; ++panel) {
-      const bool masked = panel == strip_.count - 1 && last_width_ < width_;
-      const TileFunction tile = masked ? tile_function(layout_, height, strip_.vectors, true) : whole;
-      const TileOutput out = output(row, panel);
-      tile(a, a_stride_, b_ + panel * b_step_, b_stride_, K_, out);
-      finish(out, height, panel);
+      const bool masked = is_masked(panel), fetches = !masked && fetching && aim(row + height, panel);
+      run_tile(masked    ? tile_function(layout_, height, strip_.vectors, true)
+               : fetches ? fetching
+                         : whole,
+               a, row, height, panel);
     }
   }
 
-  const float* a_row(std::int64_t row) const {
-    return pass_.packed_a ? pass_.packed_a + (row - pass_.rows.begin) * a_stride_ : a_at(g_, row, pass_.depth.begin);
+  /// Whether there is something to bring under this panel, for the tiles of rows from `next` on.
+  bool aim(std::int64_t next, std::int64_t panel) {
+    const Ahead& ahead = *pass_.ahead;
+    const bool more = next < pass_.rows.end;
+    if (panel == 0 && more && ahead.fetches_a) {
+      out_.ahead = a_row(next);
+      out_.offsets = ahead.a_offsets;
+    } else if (panel == 1 && more) {
+      out_.ahead = g_.c + next * g_.ldc + strip_.column;
+      out_.offsets = ahead.c_offsets;
+    } else {
+      if (next <= ahead.b_from || !ahead.b) return false;
+      out_.ahead = ahead.b + fetched_++ * ahead.rows_per_tile * ahead.b_stride;
+      out_.offsets = ahead.b_offsets;
+      return fetched_ * ahead.rows_per_tile <= ahead.b_rows;
+    }
+    return true;
   }
 
-  TileOutput output(std::int64_t row, std::int64_t panel) const {
+  void run_tile(TileFunction tile, const float* a, std::int64_t row, int height, std::int64_t panel) {
     const std::int64_t column = strip_.column + panel * width_;
-    const bool relu = g_.activation == Activation::relu;
-    return {g_.c + row * g_.ldc + column,
-            g_.ldc,
-            last_width_ - width_ + kLanes,
-            pass_.last && g_.column_bias ? g_.column_bias + column : nullptr,
-            pass_.last && g_.row_bias ? g_.row_bias + row : nullptr,
-            !pass_.first || g_.accumulate,
-            pass_.last && relu};
+    out_.c = g_.c + row * g_.ldc + column;
+    if (pass_.last && g_.column_bias) out_.column_bias = g_.column_bias + column;
+    if (pass_.last && g_.row_bias) out_.row_bias = g_.row_bias + row;
+    tile(a, a_stride_, b_ + panel * b_step_, b_stride_, K_, out_);
+    if (!pass_.last || g_.activation == Activation::none || g_.activation == Activation::relu) return;
+    // The tile still lies in the first-level cache.
+    activate_rows(g_.activation, height, panel == strip_.count - 1 ? last_width_ : width_, out_.c, out_.ldc);
   }
 
-  // The tile still lies in the first-level cache.
-  void finish(const TileOutput& out, int height, std::int64_t panel) const {
-    if (!pass_.last || g_.activation == Activation::none || g_.activation == Activation::relu) return;
-    activate_rows(g_.activation, height, panel == strip_.count - 1 ? last_width_ : width_, out.c, out.ldc);
+  bool is_masked(std::int64_t panel) const { return panel == strip_.count - 1 && last_width_ < width_; }
+
+  const float* a_row(std::int64_t row) const {
+    if (!pass_.packed_a) return a_at(g_, row, pass_.depth.begin);
+    return pass_.packed_a + (row - pass_.rows.begin) * pass_.packed_a_stride;
   }
 
   const Pass& pass_;
@@ -117,21 +141,39 @@ class StripLoop {
   const float* b_;
   TileA layout_;
   RowTiles tiles_;
+  TileOutput out_;
+  std::int64_t fetched_ = 0;  // tiles that brought part of the next block of B
 };
 
-// Panels packed one at a time and used at once.
-void pack_as_you_go(Pass pass, const Panels& panels, float* packed) {
-  std::int64_t column = pass.columns.begin;
-  for (int s = 0; s < 2; ++s) {
-    const std::int64_t width = static_cast<std::int64_t>(panels.vectors[s]) * kLanes;
-    for (std::int64_t i = 0; i < panels.count[s]; ++i, column += width) {
-      Pass part = pass;
-      part.columns = {column, column + width < pass.columns.end ? column + width : pass.columns.end};
-      const Panels one{{panels.vectors[s], 0}, {1, 0}};
-      pack_panels(*pass.product, pass.depth, part.columns, one, packed);
-      part.packed_b = packed;
-      run_pass(part, one, true);
+constexpr std::int64_t kGroup = 192;  // columns packed at a time
+
+/// A few panels at a time, packed if there is room for it; the tiles bring the next ones if B is far.
+void by_groups(Pass pass, bool far, float* packed) {
+  const Range columns = pass.columns;
+  pass.packed_b = packed;
+  Ahead ahead;
+  for (std::int64_t j = columns.begin; j < columns.end; j += kGroup) {
+    pass.columns = {j, smaller(j + kGroup, columns.end)};
+    const Panels panels = far ? cut_narrow_panels(pass.columns.size()) : cut_panels(pass.columns.size());
+    if (packed) pack_panels(*pass.product, pass.depth, pass.columns, panels, packed);
+    if (far) {
+      plan_ahead(pass, j + kGroup, false, ahead);
+      pass.ahead = &ahead;
     }
+    run_pass(pass, panels, !far);
+  }
+}
+
+/// offsets[p], p < K: rows x lines of 16 floats, row after row, spread evenly over the steps.
+void spread(std::int64_t rows, std::int64_t row_step, std::int64_t lines, std::int64_t K, std::int32_t* offsets) {
+  std::int64_t row = 0, line = 0, due = 0;
+  for (std::int64_t p = 0; p < K; ++p) {
+    offsets[p] = static_cast<std::int32_t>(row * row_step + line * 16);
+    for (due += rows * lines; due >= K; due -= K)
+      if (++line == lines) {
+        line = 0;
+        ++row;
+      }
   }
 }
 
@@ -183,6 +225,28 @@ void pack_panels(const Gemm& g, Range depth, Range columns, const Panels& panels
   }
 }
 
+void plan_ahead(const Pass& pass, std::int64_t column, bool fetches_a, Ahead& ahead) {
+  const Gemm& g = *pass.product;
+  const std::int64_t K = pass.depth.size(), columns = pass.columns.size();
+  const std::int64_t lines = ceil_div(g.b_transposed ? K : columns, 16);
+  // Of the panels under a tile of rows, one brings C and one A.
+  const std::int64_t panels = larger(ceil_div(columns, kNarrow * kLanes) - 1 - fetches_a, 1);
+  const std::int64_t tiles = ceil_div(pass.rows.size(), kTileRows);
+  ahead.b = column < g.N ? b_at(g, pass.depth.begin, column) : nullptr;
+  ahead.b_rows = g.b_transposed ? columns : K;
+  ahead.b_stride = g.ldb;
+  ahead.rows_per_tile = larger(larger(ceil_div(ahead.b_rows, tiles * panels), K / lines / 2), 1);
+  ahead.b_from = pass.rows.end - ceil_div(ahead.b_rows, ahead.rows_per_tile * panels) * kTileRows;
+  ahead.fetches_a = fetches_a;
+  spread(ahead.rows_per_tile, g.ldb, lines, K, ahead.b_offsets);
+  spread(kTileRows, g.ldc, ceil_div(columns, 16), K, ahead.c_offsets);
+  if (!fetches_a) return;
+  if (g.a_transposed)
+    spread(1, 0, kTileRows * K / 16, K, ahead.a_offsets);
+  else
+    spread(kTileRows, pass.packed_a ? pass.packed_a_stride : g.lda, ceil_div(K, 16), K, ahead.a_offsets);
+}
+
 void run_pass(const Pass& pass, const Panels& panels, bool panels_outside) {
   std::int64_t column = pass.columns.begin;
   Pass part = pass;
@@ -197,16 +261,20 @@ void run_pass(const Pass& pass, const Panels& panels, bool panels_outside) {
 }
 
 void multiply_block(const Gemm& product, const Blocking& blocking, Range rows, Range columns) {
-  const Panels panels = cut_panels(columns.size());
-  if (!blocking.pack_b)
-    return over_depth(product, blocking, rows, columns,
-                      [&](const Pass& pass) { run_pass(pass, panels, blocking.panels_outside); });
-  const std::int64_t padded = (columns.size() + kLanes - 1) / kLanes * kLanes;
-  const std::int64_t width = blocking.panels_outside ? kTileVectors * kLanes : padded;
+  if (!blocking.pack_b) {
+    const Panels panels = cut_panels(columns.size());
+    return over_depth(product, blocking, rows, columns, [&](const Pass& pass) {
+      if (blocking.far) return by_groups(pass, true, nullptr);
+      run_pass(pass, panels, blocking.panels_outside);
+    });
+  }
+  const std::int64_t padded = ceil_div(columns.size(), kLanes) * kLanes;
+  const std::int64_t width = blocking.panels_outside ? smaller(kGroup, padded) : padded;
   const core::Scratch<float> scratch(static_cast<std::size_t>(width * blocking.depth));
   float* const packed = scratch.get();
   over_depth(product, blocking, rows, columns, [&](Pass pass) {
-    if (blocking.panels_outside) return pack_as_you_go(pass, panels, packed);
+    if (blocking.panels_outside) return by_groups(pass, blocking.far, packed);
+    const Panels panels = cut_panels(columns.size());
     pack_panels(product, pass.depth, columns, panels, packed);
     pass.packed_b = packed;
     run_pass(pass, panels, false);

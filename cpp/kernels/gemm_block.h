@@ -19,6 +19,7 @@ struct Blocking {
   std::int64_t depth;   // of one pass over K
   bool pack_b;          // copy (and transpose) B into panels first; needed when B is transposed
   bool panels_outside;  // B panel by panel, each under all rows; otherwise row tile by row tile under all panels
+  bool far;             // B does not stay in the cache: the tiles bring the next block
 };
 
 /// Rows are cut into tiles of two heights that differ by one, instead of full tiles and a bad remainder.
@@ -33,9 +34,23 @@ struct Pass {
   const Gemm* product;
   Range rows, columns, depth;
   const float* packed_b;  // panel after panel from columns.begin on, or null: B in place
-  const float* packed_a;  // rows of A from rows.begin on, packed_a_stride apart, or null: A in place
+  // Rows of A from rows.begin on, packed_a_stride apart; in micro-panels of kTileRows if A is transposed, kTileRows *
+  // packed_a_stride apart; or null: A in place.
+  const float* packed_a;
   std::int64_t packed_a_stride;
   bool first, last;  // of the passes over K
+  const struct Ahead* ahead = nullptr;
+};
+
+/// What the tiles of a pass bring meanwhile: a block of B that will be packed next, and the rows of A and C under the
+/// next tile of rows. Patterns of offsets are those of TileOutput.
+struct Ahead {
+  static constexpr std::int64_t kMostDepth = 512;
+  const float* b;  // or null
+  std::int64_t b_rows, b_stride, rows_per_tile;
+  std::int64_t b_from;  // the row of C under which the first of B is brought: late, or it does not stay in the cache
+  bool fetches_a;
+  std::int32_t b_offsets[kMostDepth], a_offsets[kMostDepth], c_offsets[kMostDepth];
 };
 
 /// Columns [begin, end) of C are cut into panels of at most two widths: `wide` ones come last.
@@ -48,6 +63,10 @@ struct Panels {
 Panels cut_panels(std::int64_t columns);
 /// Narrow panels only, the last one possibly narrower still: every panel but the last has the same size.
 Panels cut_narrow_panels(std::int64_t columns);
+
+/// For a pass of at most kMostDepth under narrow panels. The block of B, as large as that of the pass, begins at
+/// `column`; none if that lies outside.
+void plan_ahead(const Pass& pass, std::int64_t column, bool fetches_a, Ahead& ahead);
 
 /// B[depth, columns] as pass.packed_b expects it: columns rounded up to whole vectors, times the depth.
 void pack_panels(const Gemm& product, Range depth, Range columns, const Panels& panels, float* packed);

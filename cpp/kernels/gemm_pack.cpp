@@ -2,6 +2,7 @@
 #include "kernels/gemm_pack.h"
 
 #include "core/vec.h"
+#include "kernels/lanes.h"
 #include "kernels/transpose.h"
 
 namespace nervure::kernels::NV_ISA {
@@ -56,6 +57,19 @@ void pack_a(const float* a, std::int64_t lda, bool transposed, std::int64_t rows
   for (std::int64_t i = 0; i < rows; ++i, a += lda, packed += stride)
     for (std::int64_t p = 0; p < K; p += kLanes)
       store(packed + p, K - p < kLanes ? load_partial(a + p, K - p) : load(a + p));
+}
+
+void pack_micro_panels(const float* a, std::int64_t lda, std::int64_t rows, std::int64_t K, std::int64_t height,
+                       float* packed, std::int64_t stride) {
+  for (std::int64_t p = 0; p < K; ++p, a += lda) {
+    float* to = packed + p * height;
+    for (std::int64_t i = 0; i < rows; i += height, to += stride) {
+      const std::int64_t count = smaller(height, rows - i);
+      std::int64_t r = 0;
+      for (; r + kLanes <= count; r += kLanes) store(to + r, load(a + i + r));
+      if (r < count) store_partial(to + r, load_partial(a + i + r, count - r), count - r);
+    }
+  }
 }
 
 }  // namespace nervure::kernels::NV_ISA

@@ -18,4 +18,9 @@ void pack_b(const float* b, std::int64_t ldb, bool transposed, std::int64_t K, s
 void pack_a(const float* a, std::int64_t lda, bool transposed, std::int64_t rows, std::int64_t K, float* packed,
             std::int64_t stride);
 
+/// Tile by tile of a transposed A: panel t holds rows t * height ... of A, packed[t * stride + p * height + r] =
+/// a[p * lda + t * height + r].
+void pack_micro_panels(const float* a, std::int64_t lda, std::int64_t rows, std::int64_t K, std::int64_t height,
+                       float* packed, std::int64_t stride);
+
 }  // namespace nervure::kernels::NV_ISA

@@ -11,12 +11,9 @@ namespace {
 
 using namespace nervure::simd::NV_ISA;
 
-// The block of B in the second-level cache: 590 KB for AVX-512, whose processors have 1 MiB; 390 KB for AVX2 (1.05x
-// against 200 KB, where there is room).
-#if defined(__AVX512F__)
-constexpr std::int64_t kDepth = 768;
-#elif defined(__AVX2__)
-constexpr std::int64_t kDepth = 512;
+// The block of B in the second-level cache: 390 KB, and towards the end of a chunk as much again, of the next block.
+#if defined(__AVX2__)
+constexpr std::int64_t kDepth = Ahead::kMostDepth;
 #else
 constexpr std::int64_t kDepth = 256;
 #endif
@@ -44,10 +41,13 @@ struct Slab {
 };
 
 void copy_a(const Gemm& g, Range rows, Range depth, float* packed, std::int64_t stride) {
-  core::parallel_for(rows.size(), 4 * kLanes, [&](std::int64_t begin, std::int64_t end) {
+  core::parallel_for(rows.size(), 16 * kTileRows, [&](std::int64_t begin, std::int64_t end) {
     const std::int64_t i = rows.begin + begin;
-    pack_a(g.a + (g.a_transposed ? depth.begin * g.lda + i : i * g.lda + depth.begin), g.lda, g.a_transposed,
-           end - begin, depth.size(), packed + begin * stride, stride);
+    if (g.a_transposed)
+      pack_micro_panels(g.a + depth.begin * g.lda + i, g.lda, end - begin, depth.size(), kTileRows,
+                        packed + begin * stride, kTileRows * stride);
+    else
+      pack_a(g.a + i * g.lda + depth.begin, g.lda, false, end - begin, depth.size(), packed + begin * stride, stride);
   });
 }
 
@@ -59,17 +59,21 @@ void multiply_chunk(const Slab& slab, Range rows, Range columns) {
   pack_panels(g, slab.depth, columns, panels, scratch.get());
   const float* const a = slab.packed_a ? slab.packed_a + (rows.begin - slab.rows.begin) * slab.a_stride : nullptr;
   const bool first = slab.depth.begin == 0, last = slab.depth.end == g.K;
-  run_pass({&g, rows, columns, slab.depth, scratch.get(), a, slab.a_stride, first, last}, panels, false);
+  Pass pass{&g, rows, columns, slab.depth, scratch.get(), a, slab.a_stride, first, last};
+  Ahead ahead;
+  plan_ahead(pass, columns.end, true, ahead);
+  pass.ahead = &ahead;
+  run_pass(pass, panels, false);
 }
 
-/// Blocks of columns, each under all rows or a few pieces of them. The last two blocks go in halves: two threads then
+/// Blocks of columns, each under all rows or a few pieces of them. The last block or two go in halves: two threads then
 /// end together, whatever the number of blocks.
 void multiply_slab(const Slab& slab) {
   const Gemm& g = *slab.product;
   const std::int64_t M = slab.rows.size(), blocks = ceil_div(g.N, kBlockColumns);
   const std::int64_t pieces = larger(smaller(ceil_div(kChunks, blocks), M / kFewestRows), 1);
-  const std::int64_t whole = larger(blocks - 2, 0) * pieces;  // chunks before those of the last two blocks
-  core::parallel_chunks(whole + (blocks - whole / pieces) * 2 * pieces, [&](std::int64_t chunk) {
+  const std::int64_t halved = blocks % 2 ? 1 : 2, whole = (blocks - halved) * pieces;
+  core::parallel_chunks(whole + halved * 2 * pieces, [&](std::int64_t chunk) {
     const bool halves = chunk >= whole;
     const std::int64_t cut = halves ? 2 * pieces : pieces, number = halves ? chunk + whole : chunk;
     const std::int64_t step = even_step(M, ceil_div(M, cut), kTileRows);
@@ -84,17 +88,18 @@ void multiply_slab(const Slab& slab) {
 
 void multiply_packed(const Gemm& g) {
   // Rows whose distance is a multiple of 1 KiB fall on a few sets of the first-level cache and push each other out; the
-  // copy takes as long as eight chunks of columns lose by that.
-  const bool copies_a = g.a_transposed || (g.lda % 256 == 0 && g.N >= 8 * kBlockColumns);
+  // copy takes as long as five chunks of columns lose by that.
+  const bool copies_a = g.a_transposed || (g.lda % 256 == 0 && g.N >= 5 * kBlockColumns);
   const std::int64_t depth = even_step(g.K, kDepth, 4), rows = smaller(g.M, kMostRows);
   const std::int64_t a_stride = ceil_div(depth, kLanes) * kLanes + 16;
   const core::Scratch<float> scratch(
-      static_cast<std::size_t>(copies_a ? ceil_div(rows, kLanes) * kLanes * a_stride : 1));
+      static_cast<std::size_t>(copies_a ? ceil_div(rows, kTileRows) * kTileRows * a_stride : 1));
   for (std::int64_t i = 0; i < g.M; i += rows) {
     for (std::int64_t p = 0; p < g.K; p += depth) {
-      Slab slab{&g, {i, smaller(i + rows, g.M)}, {p, smaller(p + depth, g.K)}, nullptr, a_stride};
+      const Range part{p, smaller(p + depth, g.K)};
+      Slab slab{&g, {i, smaller(i + rows, g.M)}, part, nullptr, g.a_transposed ? part.size() + 2 : a_stride};
       if (copies_a) {
-        copy_a(g, slab.rows, slab.depth, scratch.get(), a_stride);
+        copy_a(g, slab.rows, part, scratch.get(), slab.a_stride);
         slab.packed_a = scratch.get();
       }
       multiply_slab(slab);

@@ -6,8 +6,8 @@
 
 namespace nervure::kernels::NV_ISA {
 
-/// All of C, in parallel. A block of B (kPackedColumns x kPackedDepth) stays in the second-level cache while rows of A,
-/// short enough for the first, pass by it; both are copied once for all threads.
+/// All of C, in parallel. A block of B stays in the second-level cache while rows of A, short enough for the first,
+/// pass by it.
 void multiply_packed(const Gemm& product);
 
 }  // namespace nervure::kernels::NV_ISA

@@ -62,7 +62,7 @@ NV_INLINE void write_tile(vf (&acc)[Rows][Vectors], const TileOutput& out) {
   }
 }
 
-template <TileA Layout, int Rows, int Vectors, bool Masked>
+template <TileA Layout, int Rows, int Vectors, bool Masked, bool Fetching>
 void tile(const float* a, std::int64_t a_stride, const float* b, std::int64_t b_stride, std::int64_t K,
           const TileOutput& out) {
   vf acc[Rows][Vectors];
@@ -77,8 +77,12 @@ void tile(const float* a, std::int64_t a_stride, const float* b, std::int64_t b_
   for (std::int64_t p = 0; p < K; ++p) {
     vf row[Vectors];
     load_row<Vectors, Masked>(b, out.last, row);
+    if constexpr (Fetching) {
+      __builtin_prefetch(out.ahead + out.offsets[p], 0, 2);
+    } else {
 #pragma GCC unroll 8
-    for (int v = 0; v < Vectors; v += kLineVectors) __builtin_prefetch(b + kPrefetch * b_stride + v * kLanes);
+      for (int v = 0; v < Vectors; v += kLineVectors) __builtin_prefetch(b + kPrefetch * b_stride + v * kLanes);
+    }
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) {
       const vf x = broadcast(Layout == TileA::rows ? a_row[r][p] : a[r]);
@@ -92,26 +96,36 @@ void tile(const float* a, std::int64_t a_stride, const float* b, std::int64_t b_
 }
 
 // One row of the table per number of rows; null where the registers do not suffice.
-template <TileA Layout, int Rows, int Vectors, bool Masked>
+template <TileA Layout, int Rows, int Vectors, bool Masked, bool Fetching>
 constexpr TileFunction entry() {
-  if constexpr (Rows <= max_tile_rows(Vectors))
-    return tile<Layout, Rows, Vectors, Masked>;
+  if constexpr (Rows <= max_tile_rows(Vectors) && (!Fetching || (Rows > kTileRows / 2 && Vectors == kTileVectors - 1)))
+    return tile<Layout, Rows, Vectors, Masked, Fetching>;
   else
     return nullptr;
 }
 
+struct TileVariants {
+  TileFunction whole, masked, fetching;
+};
+
+template <TileA Layout, int Rows, int Vectors>
+constexpr TileVariants variants() {
+  return {entry<Layout, Rows, Vectors, false, false>(), entry<Layout, Rows, Vectors, true, false>(),
+          entry<Layout, Rows, Vectors, false, true>()};
+}
+
 struct TileRow {
-  TileFunction function[kTileVectors][2];
+  TileVariants width[kTileVectors];
 };
 
 template <TileA Layout, int Rows>
 constexpr TileRow row_of_table() {
   return {{
-      {entry<Layout, Rows, 1, false>(), entry<Layout, Rows, 1, true>()},
-      {entry<Layout, Rows, 2, false>(), entry<Layout, Rows, 2, true>()},
-      {entry<Layout, Rows, 3, false>(), entry<Layout, Rows, 3, true>()},
+      variants<Layout, Rows, 1>(),
+      variants<Layout, Rows, 2>(),
+      variants<Layout, Rows, 3>(),
 #if defined(__AVX512F__)
-      {entry<Layout, Rows, 4, false>(), entry<Layout, Rows, 4, true>()},
+      variants<Layout, Rows, 4>(),
 #endif
   }};
 }
@@ -138,10 +152,17 @@ constexpr TileTable table_of() {
 
 constexpr TileTable kTables[2] = {table_of<TileA::rows>(), table_of<TileA::columns>()};
 
+const TileVariants& variants_of(TileA layout, int rows, int vectors) {
+  return kTables[static_cast<int>(layout)].row[rows - 1].width[vectors - 1];
+}
+
 }  // namespace
 
 TileFunction tile_function(TileA layout, int rows, int vectors, bool masked) {
-  return kTables[static_cast<int>(layout)].row[rows - 1].function[vectors - 1][masked];
+  const TileVariants& tiles = variants_of(layout, rows, vectors);
+  return masked ? tiles.masked : tiles.whole;
 }
+
+TileFunction fetching_tile(TileA layout, int rows, int vectors) { return variants_of(layout, rows, vectors).fetching; }
 
 }  // namespace nervure::kernels::NV_ISA

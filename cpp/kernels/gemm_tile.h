@@ -25,6 +25,9 @@ struct TileOutput {
   const float* row_bias;     // of the tile's first row, or null
   bool accumulate;
   bool relu;
+  // Of a fetching tile: its step p over K also brings the cache line of ahead[offsets[p]], which is read later.
+  const float* ahead = nullptr;
+  const std::int32_t* offsets = nullptr;
 };
 
 /// C[rows, vectors * kLanes] from K products; B[p, j] = b[p * b_stride + j], row after row. Of the last vector of a
@@ -49,5 +52,8 @@ constexpr int max_tile_rows(int vectors) { return vectors == 3 ? 4 : 6; }
 
 /// The tile of 1 <= vectors <= kTileVectors and 1 <= rows <= max_tile_rows(vectors).
 TileFunction tile_function(TileA layout, int rows, int vectors, bool masked);
+/// Its variant that brings lines ahead, for whole tiles one vector narrower than the widest and of more than half the
+/// greatest height; null for others.
+TileFunction fetching_tile(TileA layout, int rows, int vectors);
 
 }  // namespace nervure::kernels::NV_ISA

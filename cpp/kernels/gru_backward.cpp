@@ -141,39 +141,43 @@ class Backward {
   void add_up(const GruGradients& out) const {
     const std::int64_t H = H_, N = s_.total;
     const float* const g = dgates_;
-    const GateGradients n{g, N, H, S_}, reset_update{g + H, N, 2 * H, S_}, recurrent{g + H, N, 3 * H, S_};
-    if (out.dw_ih) {
-      weight_gradient(layer_.x, layer_.input, reset_update, out.dw_ih, 3 * H);
-      weight_gradient(layer_.x, layer_.input, n, out.dw_ih + 2 * H, 3 * H);
+    const GateGradients n{g, N, H, S_}, reset_update{g + H, N, 2 * H, S_}, recurrent{g + 3 * H, N, H, S_};
+    const core::Scratch<float> sums(static_cast<std::size_t>(4 * H));
+    float* const sum = out.db_ih ? sums.get() : nullptr;
+    const LeftFactor x{layer_.x, layer_.input, out.dw_ih}, h{saved_.h, H, out.dw_hh};
+    weight_gradients({x, h}, 3 * H, reset_update, sum ? sum + H : nullptr);
+    if (layer_.reset_after) {
+      weight_gradient(candidate_of(x), 3 * H, n, sum);
+      weight_gradient(candidate_of(h), 3 * H, recurrent, sum ? sum + 3 * H : nullptr);
+    } else {
+      candidate_gradients(candidate_of(x), n, out.dw_hh, sum);
     }
-    if (out.dw_hh && layer_.reset_after) weight_gradient(saved_.h, H, recurrent, out.dw_hh, 3 * H);
-    if (out.dw_hh && !layer_.reset_after) {
-      weight_gradient(saved_.h, H, reset_update, out.dw_hh, 3 * H);
-      candidate_gradient(n, out.dw_hh + 2 * H);
-    }
-    if (out.db_ih) bias_gradients(out);
+    if (sum) bias_gradients(out, sum);
     if (!out.dx) return;
     input_gradient(reset_update, layer_.w_ih, 3 * H, layer_.input, out.add_dx, out.dx);
     input_gradient(n, layer_.w_ih + 2 * H, 3 * H, layer_.input, true, out.dx);
   }
 
-  /// dW_hn = (r h)^T dn, r h lying among the gates.
-  void candidate_gradient(const GateGradients& n, float* dw) const {
+  /// The same factor, for the columns of n.
+  LeftFactor candidate_of(const LeftFactor& factor) const {
+    return {factor.a, factor.width, factor.dw ? factor.dw + 2 * H_ : nullptr};
+  }
+
+  /// Of W_in, and dW_hn = (r h)^T dn, r h lying among the gates.
+  void candidate_gradients(const LeftFactor& x, const GateGradients& n, float* dw_hh, float* sum) const {
     const core::Scratch<float> reset(static_cast<std::size_t>(s_.total * H_));
     core::parallel_for(s_.total, 64, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i) copy_row(saved_.gates + i * S_ + 3 * H_, H_, reset.get() + i * H_);
     });
-    weight_gradient(reset.get(), H_, n, dw, 3 * H_);
+    weight_gradients({x, candidate_of({reset.get(), H_, dw_hh})}, 3 * H_, n, sum);
   }
 
-  void bias_gradients(const GruGradients& out) const {
+  void bias_gradients(const GruGradients& out, const float* sums) const {
     const std::int64_t H = H_;
-    const core::Scratch<float> sums(static_cast<std::size_t>(4 * H));
-    column_sums({dgates_, s_.total, 4 * H, S_}, sums.get());
-    copy_row(sums.get() + H, 2 * H, out.db_ih);
-    copy_row(sums.get(), H, out.db_ih + 2 * H);
-    copy_row(sums.get() + H, 2 * H, out.db_hh);
-    copy_row(sums.get() + (layer_.reset_after ? 3 * H : 0), H, out.db_hh + 2 * H);
+    copy_row(sums + H, 2 * H, out.db_ih);
+    copy_row(sums, H, out.db_ih + 2 * H);
+    copy_row(sums + H, 2 * H, out.db_hh);
+    copy_row(sums + (layer_.reset_after ? 3 * H : 0), H, out.db_hh + 2 * H);
   }
 
   const GruLayer& layer_;

@@ -6,6 +6,8 @@
 //   peepholes p:  i += p_i c, f += p_f c, o += p_o c'
 //   recurrent mask m (the same at all steps):  (m h) W_hh for h W_hh
 //   zoneout z (masks, or their mean):  c' + z_c (c - c') for c', h' + z_h (h - h') for h'
+//   layer normalisation:  N(x W_ih; a_ih) + b_ih + N(h W_hh; a_hh) + b_hh for the sums of all gates, and
+//     h' = o tanh(N(c'; a_c) + b_c);  N(v; a) = a (v - mean(v)) / sqrt(variance(v) + 1e-5) over all of a row's v
 #pragma once
 
 #include "kernels/recurrent.h"
@@ -16,6 +18,12 @@ namespace nervure::kernels {
 struct Zoneout {
   const float* data = nullptr;  // null: none
   std::int64_t row_step = 0, time_step = 0, unit_step = 0;
+};
+
+/// The gains of a normalised layer; null: not normalised.
+struct LstmNorm {
+  const float *gain_ih = nullptr, *gain_hh = nullptr;  // (4 hidden)
+  const float *gain_c = nullptr, *bias_c = nullptr;    // (hidden); the bias may be null
 };
 
 struct LstmLayer {
@@ -29,6 +37,7 @@ struct LstmLayer {
   Zoneout zone_h, zone_c;              // not when projected
   const float* x;                      // packed, (total, input)
   const float *h0, *c0;                // (batch, output), (batch, hidden); null: zeros
+  LstmNorm norm;
 };
 
 /// What the backward needs. Rows are packed rows; without `keep` only `gates` has all of them, the states those of two
@@ -40,6 +49,9 @@ struct LstmSaved {
   float* h_raw;   // like h, without the mask; only when there are mask and zoneout
   float* hidden;  // (total, hidden): before the projection; only when projected
   bool keep;
+  // Only of a normalised layer, and with `keep`: N(x W_ih; 1) and N(h W_hh; 1), (total, gate_stride(4 hidden)); and the
+  // deviations' inverses of these two, the cell's mean, and the inverse of its deviation, (total, 4).
+  float *norm_ih = nullptr, *norm_hh = nullptr, *statistics = nullptr;
 };
 
 struct LstmGradients {
@@ -50,6 +62,7 @@ struct LstmGradients {
   float* db;             // (4 hidden), or null
   float* dw_hr;          // or null
   float* dpeephole;      // or null
+  float *dgain_ih = nullptr, *dgain_hh = nullptr, *dgain_c = nullptr, *dbias_c = nullptr;  // each may be null
 };
 
 /// y, h_n (batch, output) and c_n (batch, hidden). Padding of y is not written.

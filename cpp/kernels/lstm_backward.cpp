@@ -1,16 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "kernels/lstm.h"
+#include "kernels/lstm_cell.h"
 #include "kernels/recurrent_gradients.h"
 #include "kernels/recurrent_steps.h"
 
 namespace nervure::kernels::NV_ISA {
 namespace {
 
-struct Cell {
-  const float* gates;
-  float *d, *dh, *dc, *c_new;
-  const float *c, *dy, *zone_h, *zone_c;
-};
+constexpr std::int64_t kNormalised = 16 * 1024;  // floats of rows to normalise, to a chunk
 
 /// The gradients of the states are kept in rows of falling length: those of rows that have not yet begun are the
 /// gradients of the final states, those of rows that are done the gradients of the initial ones.
@@ -25,6 +21,7 @@ class Backward {
         P_(layer.output),
         S_(gate_stride(4 * layer.hidden)),
         extras_(layer.peephole || layer.zone_h.data || layer.zone_c.data),
+        normed_(layer.norm.gain_ih != nullptr),
         c_{saved.c, H_, &s_, true},
         recurrent_(layer.w_hh, 4 * H_, true, 4 * H_, 1, P_, s_.batch),
         projection_(layer.w_hr, P_, true, P_, 1, H_, s_.batch) {}
@@ -39,7 +36,11 @@ class Backward {
     const core::Scratch<float> projected(static_cast<std::size_t>(layer_.w_hr ? s_.total * P_ : 1));
     const core::Scratch<float> c_new(static_cast<std::size_t>(layer_.peephole ? s_.total * H_ : 1));
     const core::Scratch<float> gates(static_cast<std::size_t>(s_.total * S_));
+    const core::Scratch<float> recurrent(static_cast<std::size_t>(normed_ ? s_.total * S_ : 1));
+    const core::Scratch<float> cell(static_cast<std::size_t>(normed_ ? s_.total * 2 * H_ : 1));
     dgates_ = gates.get();
+    drecurrent_ = normed_ ? recurrent.get() : dgates_;
+    dcell_ = cell.get();
     dh_ = dh.get();
     dc_ = dc.get();
     product_ = product.get();
@@ -52,7 +53,10 @@ class Backward {
       copy_row_or_zeros(dh_n, s_.row[j], P_, dh_ + j * P_);
       copy_row_or_zeros(dc_n, s_.row[j], H_, dc_ + j * H_);
     }
-    walk();
+    if (normed_)
+      walk_normalised();
+    else
+      walk();
     for (std::int64_t j = 0; j < B; ++j) {
       copy_row(dh_ + j * P_, P_, out.dh0 + s_.row[j] * P_);
       copy_row(dc_ + j * H_, H_, out.dc0 + s_.row[j] * H_);
@@ -72,17 +76,36 @@ class Backward {
           if (i == s_.steps) return;
           const RowRange rows = running(s_, time_of(i), first, last);
           const std::int64_t width = recurrent_.panel_width();
-          if (layer_.w_hr)
-            projected_step(time_of(i), rows);
-          else
-            step(time_of(i), rows, panel * width, smaller(end * width, H_));
+          if (layer_.w_hr) project(time_of(i), rows);
+          step(time_of(i), rows, layer_.w_hr ? 0 : panel * width, layer_.w_hr ? H_ : smaller(end * width, H_));
         });
+  }
+
+  /// A row's gradients are sums over all of its units: formed before the units are cut among threads.
+  void walk_normalised() {
+    const Split split = split_steps(s_, 4 * H_ * P_, recurrent_.panels(), !layer_.w_hr);
+    over_time(
+        s_, split, recurrent_.panels(), s_.steps,
+        [&](std::int64_t i, std::int64_t first, std::int64_t last) {
+          const RowRange rows = running(s_, time_of(i), first, last);
+          if (layer_.w_hr) project(time_of(i), rows);
+          core::parallel_for(rows.size(), larger(kNormalised / (4 * H_), 1), [&](std::int64_t begin, std::int64_t end) {
+            step(time_of(i), {rows.begin + begin, rows.begin + end}, 0, H_);
+          });
+        },
+        [&](std::int64_t i, std::int64_t first, std::int64_t last, std::int64_t panel, std::int64_t end) {
+          through_time(time_of(i), running(s_, time_of(i), first, last), panel, end);
+        });
+  }
+
+  NormalisedRow normalised_row(std::int64_t row) const {
+    return {saved_.norm_ih + row * S_, saved_.norm_hh + row * S_, saved_.statistics + row * 4};
   }
 
   /// dh (+)= m (d(gates) W_hh^T) of the step t that was just done.
   void through_time(std::int64_t t, RowRange rows, std::int64_t first, std::int64_t last) {
     if (rows.size() == 0) return;
-    const float* const d = dgates_ + (s_.offset[t] + rows.begin) * S_;
+    const float* const d = drecurrent_ + (s_.offset[t] + rows.begin) * S_;
     float* const to = (layer_.mask ? product_ : dh_) + rows.begin * P_;
     const bool carried = layer_.zone_h.data && !layer_.mask;
     for (std::int64_t panel = first; panel < last; ++panel)
@@ -102,7 +125,8 @@ class Backward {
     return dy_.data ? dy_.data + s_.row[j] * dy_.row_step + t * dy_.time_step : nullptr;
   }
 
-  void projected_step(std::int64_t t, RowRange rows) {
+  /// The gradients of the outputs, then those before the projection.
+  void project(std::int64_t t, RowRange rows) {
     for (std::int64_t j = rows.begin; j < rows.end; ++j) {
       const float* const dy = dy_at(t, j);
       float* const total = dprojected_ + (s_.offset[t] + j) * P_;
@@ -114,23 +138,25 @@ class Backward {
     for (std::int64_t panel = 0; panel < projection_.panels(); ++panel)
       projection_.multiply(0, panel, dprojected_ + (s_.offset[t] + rows.begin) * P_, P_, rows.size(),
                            dhidden_ + rows.begin * H_, H_, false, nullptr);
-    step(t, rows, 0, H_);
   }
 
   void step(std::int64_t t, RowRange rows, std::int64_t begin, std::int64_t end) {
     for (std::int64_t j = rows.begin; j < rows.end; ++j) {
       const std::int64_t row = s_.row[j], packed = s_.offset[t] + j;
       const Zoneout &h = layer_.zone_h, &c = layer_.zone_c;
-      const Cell cell{saved_.gates + packed * S_,
-                      dgates_ + packed * S_,
-                      dhidden_ + j * H_,
-                      dc_ + j * H_,
-                      c_new_ ? c_new_ + packed * H_ : nullptr,
-                      c_.at(t, j),
-                      layer_.w_hr ? nullptr : dy_at(t, j),
-                      h.data ? h.data + row * h.row_step + t * h.time_step : nullptr,
-                      c.data ? c.data + row * c.row_step + t * c.time_step : nullptr};
-      if (extras_)
+      const LstmCellGradients cell{saved_.gates + packed * S_,
+                                   dgates_ + packed * S_,
+                                   dhidden_ + j * H_,
+                                   dc_ + j * H_,
+                                   c_new_ ? c_new_ + packed * H_ : nullptr,
+                                   c_.at(t, j),
+                                   layer_.w_hr ? nullptr : dy_at(t, j),
+                                   h.data ? h.data + row * h.row_step + t * h.time_step : nullptr,
+                                   c.data ? c.data + row * c.row_step + t * c.time_step : nullptr};
+      if (normed_)
+        update_normalised_backward(layer_, cell, normalised_row(packed), drecurrent_ + packed * S_,
+                                   dcell_ + packed * 2 * H_);
+      else if (extras_)
         update<true>(cell, begin, end);
       else
         update<false>(cell, begin, end);
@@ -138,7 +164,7 @@ class Backward {
   }
 
   template <bool Extras>
-  void update(const Cell& cell, std::int64_t begin, std::int64_t end) const {
+  void update(const LstmCellGradients& cell, std::int64_t begin, std::int64_t end) const {
     const std::int64_t H = H_;
     const float* const p = Extras ? layer_.peephole : nullptr;
     for_vectors(begin, end, [&](std::int64_t u, std::int64_t n) NV_INLINE_LAMBDA {
@@ -149,12 +175,12 @@ class Backward {
       vf dh = load_some(cell.dh + u, n), dc = load_some(cell.dc + u, n), past_dc{};
       if (cell.dy) dh += load_some(cell.dy + u, n);
       if (Extras && cell.zone_h) {
-        const vf kept = dh * zone(layer_.zone_h, cell.zone_h, u, n);
+        const vf kept = dh * zone_share(layer_.zone_h, cell.zone_h, u, n);
         store_some(cell.dh + u, kept, n);
         dh -= kept;
       }
       if (Extras && cell.zone_c) {
-        past_dc = dc * zone(layer_.zone_c, cell.zone_c, u, n);
+        past_dc = dc * zone_share(layer_.zone_c, cell.zone_c, u, n);
         dc -= past_dc;
       }
       const vf c_new = fma(f, c, i * g), squashed = tanh(c_new);
@@ -175,22 +201,37 @@ class Backward {
     });
   }
 
-  NV_INLINE vf zone(const Zoneout& zoneout, const float* data, std::int64_t u, std::int64_t n) {
-    return zoneout.unit_step ? load_some(data + u, n) : broadcast(data[0]);
+  void add_up(const LstmGradients& out) const {
+    const GateGradients d{dgates_, s_.total, 4 * H_, S_}, recurrent{drecurrent_, s_.total, 4 * H_, S_};
+    if (out.dpeephole) {
+      column_products({dgates_, s_.total, H_, S_}, saved_.c, H_, out.dpeephole);
+      column_products({dgates_ + H_, s_.total, H_, S_}, saved_.c, H_, out.dpeephole + H_);
+      column_products({dgates_ + 3 * H_, s_.total, H_, S_}, c_new_, H_, out.dpeephole + 2 * H_);
+    }
+    const LeftFactor x{layer_.x, layer_.input, out.dw_ih}, h{saved_.h, P_, out.dw_hh};
+    if (normed_) {
+      through_normalisation(out);
+      weight_gradient(x, 4 * H_, d, nullptr);
+      weight_gradient(h, 4 * H_, recurrent, nullptr);
+    } else {
+      weight_gradients({x, h}, 4 * H_, d, out.db);
+    }
+    if (out.dw_hr) weight_gradient({saved_.hidden, H_, out.dw_hr}, P_, {dprojected_, s_.total, P_, P_}, nullptr);
+    if (out.dx) input_gradient(d, layer_.w_ih, 4 * H_, layer_.input, out.add_dx, out.dx);
   }
 
-  void add_up(const LstmGradients& out) const {
+  /// The gains' gradients; then dgates_ turns from the gradients of the normalised x W_ih into those of x W_ih.
+  void through_normalisation(const LstmGradients& out) const {
     const GateGradients d{dgates_, s_.total, 4 * H_, S_};
-    if (out.dw_ih) weight_gradient(layer_.x, layer_.input, d, out.dw_ih, 4 * H_);
-    if (out.dw_hh) weight_gradient(saved_.h, P_, d, out.dw_hh, 4 * H_);
     if (out.db) column_sums(d, out.db);
-    if (out.dw_hr) weight_gradient(saved_.hidden, H_, {dprojected_, s_.total, P_, P_}, out.dw_hr, P_);
-    if (out.dpeephole) {
-      column_products({dgates_, s_.total, H_, S_}, saved_.c, out.dpeephole);
-      column_products({dgates_ + H_, s_.total, H_, S_}, saved_.c, out.dpeephole + H_);
-      column_products({dgates_ + 3 * H_, s_.total, H_, S_}, c_new_, out.dpeephole + 2 * H_);
-    }
-    if (out.dx) input_gradient(d, layer_.w_ih, 4 * H_, layer_.input, out.add_dx, out.dx);
+    if (out.dgain_ih) column_products(d, saved_.norm_ih, S_, out.dgain_ih);
+    if (out.dgain_hh) column_products(d, saved_.norm_hh, S_, out.dgain_hh);
+    if (out.dbias_c) column_sums({dcell_, s_.total, H_, 2 * H_}, out.dbias_c);
+    if (out.dgain_c) column_sums({dcell_ + H_, s_.total, H_, 2 * H_}, out.dgain_c);
+    core::parallel_for(s_.total, larger(kNormalised / (4 * H_), 1), [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t row = begin; row < end; ++row)
+        normalise_input_backward(layer_, normalised_row(row), dgates_ + row * S_);
+    });
   }
 
   const LstmLayer& layer_;
@@ -198,11 +239,11 @@ class Backward {
   const LstmSaved& saved_;
   const StepsIn& dy_;
   std::int64_t H_, P_, S_;
-  bool extras_;
+  bool extras_, normed_;
   States c_;
   Factor recurrent_, projection_;
   float *dgates_ = nullptr, *dh_ = nullptr, *dc_ = nullptr, *product_ = nullptr, *dhidden_ = nullptr,
-        *dprojected_ = nullptr, *c_new_ = nullptr;
+        *dprojected_ = nullptr, *c_new_ = nullptr, *drecurrent_ = nullptr, *dcell_ = nullptr;
 };
 
 }  // namespace

@@ -1,19 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "kernels/lstm.h"
+#include "kernels/lstm_cell.h"
 #include "kernels/recurrent_steps.h"
 
 namespace nervure::kernels::NV_ISA {
 namespace {
 
-constexpr std::int64_t kFewSteps = 4;  // that do not pay for packing the weights
-
-/// Everything about one unit of one row at one step.
-struct Cell {
-  float* gates;  // i of the first unit; the others `hidden` further each
-  const float *c, *h;
-  float *c_out, *h_out, *h_raw_out, *y;
-  const float *mask, *zone_h, *zone_c;
-};
+constexpr std::int64_t kFewSteps = 4;            // that do not pay for packing the weights
+constexpr std::int64_t kNormalised = 16 * 1024;  // floats of rows to normalise, to a chunk
 
 class Forward {
  public:
@@ -28,6 +21,7 @@ class Forward {
         P_(layer.output),
         S_(gate_stride(4 * layer.hidden)),
         extras_(layer.peephole || layer.mask || layer.zone_h.data || layer.zone_c.data),
+        normed_(layer.norm.gain_ih != nullptr),
         h_{saved.h, P_, &s_, saved.keep},
         c_{saved.c, H_, &s_, saved.keep},
         h_raw_{saved.h_raw, P_, &s_, saved.keep},
@@ -36,8 +30,9 @@ class Forward {
 
   void run() {
     const core::Scratch<float> bias(static_cast<std::size_t>(4 * H_));
-    const InputProjection input(s_, layer_.x, layer_.input, layer_.w_ih, 4 * H_,
-                                add_biases(layer_.b_ih, layer_.b_hh, 4 * H_, bias.get()), 0, 4 * H_, saved_.gates, S_);
+    bias_ = add_biases(layer_.b_ih, layer_.b_hh, 4 * H_, bias.get());
+    const InputProjection input(s_, layer_.x, layer_.input, layer_.w_ih, 4 * H_, normed_ ? nullptr : bias_, 0, 4 * H_,
+                                saved_.gates, S_);
     const bool packs = s_.steps >= kFewSteps;
     const core::Scratch<float> packed(static_cast<std::size_t>(packs ? recurrent_.packed_floats() : 1));
     const core::Scratch<float> packed_r(
@@ -50,6 +45,7 @@ class Forward {
     h_scratch_ = h_scratch.get();
     r_scratch_ = r_scratch.get();
     keep_states(s_.active[0], s_.batch);
+    if (normed_) return walk_normalised(input, split);
     const std::int64_t block = input.block(split.rows);
     over_time(
         s_, split, recurrent_.panels(), s_.steps,
@@ -64,6 +60,62 @@ class Forward {
 
  private:
   std::int64_t time_of(std::int64_t i) const { return s_.reverse ? s_.steps - 1 - i : i; }
+
+  /// A step is finished when all of its recurrent product is there: at the beginning of the next.
+  void walk_normalised(const InputProjection& input, const Split& split) {
+    const core::Scratch<float> recurrent(static_cast<std::size_t>(saved_.keep ? 1 : s_.batch * S_));
+    norm_scratch_ = recurrent.get();
+    const std::int64_t block = input.block(split.rows);
+    over_time(
+        s_, split, recurrent_.panels(), s_.steps + 1,
+        [&](std::int64_t i, std::int64_t first, std::int64_t last) {
+          if (i > 0) finish(time_of(i - 1), running(s_, time_of(i - 1), first, last));
+          if (i == s_.steps) return;
+          if (i % block == 0) {
+            const std::int64_t end = smaller(i + block, s_.steps);
+            input.run(i, end, first, last);
+            for (std::int64_t k = i; k < end; ++k) normalise(time_of(k), running(s_, time_of(k), first, last));
+          }
+          begin(time_of(i), first, last);
+        },
+        [&](std::int64_t i, std::int64_t first, std::int64_t last, std::int64_t panel, std::int64_t end) {
+          if (i == s_.steps) return;
+          const std::int64_t t = time_of(i);
+          const RowRange rows = running(s_, t, first, last);
+          for (; panel < end && rows.size() > 0; ++panel)
+            for (std::int64_t gate = 0; gate < 4; ++gate)
+              recurrent_.multiply(gate, panel, h_.at(t, rows.begin), P_, rows.size(), norm_at(t, rows.begin), S_, false,
+                                  nullptr);
+        });
+  }
+
+  template <class Body>
+  void over_rows(RowRange rows, const Body& body) const {
+    core::parallel_for(rows.size(), larger(kNormalised / (4 * H_), 1), [&](std::int64_t first, std::int64_t last) {
+      for (std::int64_t j = rows.begin + first; j < rows.begin + last; ++j) body(j);
+    });
+  }
+
+  void normalise(std::int64_t t, RowRange rows) const {
+    over_rows(rows, [&](std::int64_t j) {
+      normalise_input(layer_, bias_, saved_.gates + (s_.offset[t] + j) * S_, normalised_row(t, j));
+    });
+  }
+
+  void finish(std::int64_t t, RowRange rows) {
+    over_rows(rows, [&](std::int64_t j) { update_normalised(layer_, cell_of(t, j), normalised_row(t, j)); });
+    if (layer_.w_hr && rows.size() > 0) project(t, rows);
+  }
+
+  float* norm_at(std::int64_t t, std::int64_t j) const {
+    return saved_.keep ? saved_.norm_hh + (s_.offset[t] + j) * S_ : norm_scratch_ + j * S_;
+  }
+
+  NormalisedRow normalised_row(std::int64_t t, std::int64_t j) const {
+    if (!saved_.keep) return {nullptr, norm_at(t, j), nullptr};
+    const std::int64_t row = s_.offset[t] + j;
+    return {saved_.norm_ih + row * S_, norm_at(t, j), saved_.statistics + row * 4};
+  }
 
   /// Rows that do not run at all end as they began.
   void keep_states(std::int64_t first, std::int64_t last) {
@@ -107,11 +159,11 @@ class Forward {
     return saved_.hidden ? saved_.hidden + (s_.offset[t] + j) * H_ : h_scratch_ + j * H_;
   }
 
-  Cell cell_of(std::int64_t t, std::int64_t j) const {
+  LstmCell cell_of(std::int64_t t, std::int64_t j) const {
     const Next next = next_of(s_, t);
     const bool goes_on = j < next.rows;
     const std::int64_t row = s_.row[j];
-    Cell cell{};
+    LstmCell cell{};
     cell.gates = saved_.gates + (s_.offset[t] + j) * S_;
     cell.c = c_.at(t, j);
     cell.c_out = goes_on ? c_.at(next.t, j) : c_n_ + row * H_;
@@ -132,7 +184,7 @@ class Forward {
   }
 
   // In two passes: one would wait for tanh(c') at the end of a chain that is longer than what a processor looks ahead.
-  void update(const Cell& cell, std::int64_t begin, std::int64_t end) const {
+  void update(const LstmCell& cell, std::int64_t begin, std::int64_t end) const {
     const std::int64_t H = H_;
     for_vectors(begin, end, [&](std::int64_t u, std::int64_t n) NV_INLINE_LAMBDA {
       float* const gates = cell.gates + u;
@@ -152,7 +204,7 @@ class Forward {
   }
 
   /// The same with peepholes, mask and zoneout.
-  void update_extras(const Cell& cell, std::int64_t begin, std::int64_t end) const {
+  void update_extras(const LstmCell& cell, std::int64_t begin, std::int64_t end) const {
     const std::int64_t H = H_;
     const float* const p = layer_.peephole;
     for_vectors(begin, end, [&](std::int64_t u, std::int64_t n) NV_INLINE_LAMBDA {
@@ -173,18 +225,14 @@ class Forward {
       store_some(gates + H, f, n);
       store_some(gates + 2 * H, g, n);
       store_some(gates + 3 * H, o, n);
-      if (cell.zone_c) next = fma(zone(layer_.zone_c, cell.zone_c, u, n), c - next, next);
-      if (cell.zone_h) h = fma(zone(layer_.zone_h, cell.zone_h, u, n), load_some(cell.h + u, n) - h, h);
+      if (cell.zone_c) next = fma(zone_share(layer_.zone_c, cell.zone_c, u, n), c - next, next);
+      if (cell.zone_h) h = fma(zone_share(layer_.zone_h, cell.zone_h, u, n), load_some(cell.h + u, n) - h, h);
       store_some(cell.c_out + u, next, n);
       store_some(cell.y + u, h, n);
       if (cell.h_raw_out) store_some(cell.h_raw_out + u, h, n);
       if (cell.mask) h *= load_some(cell.mask + u, n);
       store_some(cell.h_out + u, h, n);
     });
-  }
-
-  NV_INLINE vf zone(const Zoneout& zoneout, const float* data, std::int64_t u, std::int64_t n) {
-    return zoneout.unit_step ? load_some(data + u, n) : broadcast(data[0]);
   }
 
   void project(std::int64_t t, RowRange rows) {
@@ -207,9 +255,10 @@ class Forward {
   const Sequence& s_;
   const LstmSaved& saved_;
   const StepsOut& y_;
-  float *h_n_, *c_n_, *h_scratch_ = nullptr, *r_scratch_ = nullptr;
+  float *h_n_, *c_n_, *h_scratch_ = nullptr, *r_scratch_ = nullptr, *norm_scratch_ = nullptr;
+  const float* bias_ = nullptr;
   std::int64_t H_, P_, S_;
-  bool extras_;
+  bool extras_, normed_;
   States h_, c_, h_raw_;
   Factor recurrent_, projection_;
 };

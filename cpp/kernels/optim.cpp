@@ -75,9 +75,12 @@ NV_INLINE void for_each_vector(const Segments& segments, const Body& body) {
 
 // ---- what all updates share ---------------------------------------------------------------------------------------
 
+/// The second operand of max and min is what a NaN gives.
+NV_INLINE vf limited(vf g, float limit) { return max(broadcast(-limit), min(broadcast(limit), g)); }
+
 /// The gradient as the update sees it, and the parameter after decoupled decay.
 NV_INLINE void begin_update(const UpdateScalars& u, vf& p, vf& g) {
-  g *= u.sign;
+  g = limited(g, u.limit) * u.sign;
   if (u.decay != 0) g = fma(p, broadcast(u.decay), g);
   if (u.shrink != 1) p *= u.shrink;
 }
@@ -249,7 +252,7 @@ void clip_by_norm(const Segments& segments, double max_norm, const double* norm)
 
 void clip_by_value(const Segments& segments, float limit) {
   for_each_vector(segments, [limit](const Segment& s, auto lanes, std::int64_t i) {
-    lanes.put(s.gradient + i, max(broadcast(-limit), min(broadcast(limit), lanes.get(s.gradient + i))));
+    lanes.put(s.gradient + i, limited(lanes.get(s.gradient + i), limit));
   });
 }
 

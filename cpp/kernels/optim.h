@@ -21,7 +21,7 @@ inline constexpr std::int64_t kOptimChunk = 16 * 1024;
 
 struct Segment {
   float* parameter;
-  float* gradient;  // written by the clipping kernels only
+  float* gradient;  // written by the kernels that only clip
   float* state[3];  // what they hold is said at each kernel; null where the options need none
   std::int64_t begin, size;
 };
@@ -31,9 +31,11 @@ struct Segments {
   std::int64_t count, total;
 };
 
-/// What all optimisers share: g <- sign * g + decay * p; p <- shrink * p before the step, threshold after it.
+/// What all optimisers share: g <- min(max(g, -limit), limit), where a NaN stays; g <- sign * g + decay * p; p <-
+/// shrink
+/// * p before the step, threshold after it.
 struct UpdateScalars {
-  float sign, decay, shrink, threshold;
+  float limit, sign, decay, shrink, threshold;
 };
 
 /// state[0] = momentum buffer b, or null for p <- p - lr g.

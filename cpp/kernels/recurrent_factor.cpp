@@ -9,13 +9,15 @@ namespace nervure::kernels::NV_ISA {
 namespace {
 
 constexpr std::int64_t kMostDepth = 1024;       // of one pass over K
+constexpr std::int64_t kDeep = 64;              // products that take longer than it takes to fetch a tile
 constexpr std::int64_t kChunk = 200'000;        // multiplications
 constexpr std::int64_t kLongest = 500'000'000;  // of one chunk: below 100 ms on the slowest instruction set
 // Of one region, for all rows: one thread goes through the chunks of rows in turns, while their steps are near.
 constexpr std::int64_t kRegion = 8'000'000;
-constexpr std::int64_t kFewRows = 16;            // to a chunk of rows, two tiles
-constexpr std::int64_t kLargeWeights = 1 << 20;  // floats: read by every thread at every step, they fill all caches
-constexpr std::int64_t kMostChunks = 8;          // of a step
+constexpr std::int64_t kFewRows = 16;  // to a chunk of rows, two tiles
+// Floats: read by every chunk of rows at every step, they would come from the third-level cache each time.
+constexpr std::int64_t kLargeWeights = 150'000;
+constexpr std::int64_t kMostChunks = 8;  // of a step
 
 std::int64_t even_step(std::int64_t n, std::int64_t most, std::int64_t unit) {
   return ceil_div(ceil_div(n, larger(ceil_div(n, most), 1)), unit) * unit;
@@ -70,6 +72,7 @@ void Factor::multiply(std::int64_t segment, std::int64_t panel, const float* a, 
     const float* from = a + p;
     for (std::int64_t i = 0; i < tiles.count; ++i) {
       const bool taller = i < tiles.taller;
+      if (depth >= kDeep) prefetch_tile(out.c, ldc, tiles.height + taller, columns);
       (taller ? tall : low)(from, lda, b + p * b_stride, b_stride, depth, out);
       from += (tiles.height + taller) * lda;
       out.c += (tiles.height + taller) * ldc;

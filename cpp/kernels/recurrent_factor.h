@@ -41,6 +41,17 @@ class Factor {
   const float* packed_ = nullptr;
 };
 
+namespace {
+
+/// While a tile is computed, what it will be added to, or replace, comes nearer.
+inline void prefetch_tile(const float* c, std::int64_t ldc, std::int64_t rows, std::int64_t columns) {
+  constexpr std::int64_t kLine = 16;  // floats
+  for (std::int64_t r = 0; r < rows; ++r)
+    for (std::int64_t k = 0; k < columns; k += kLine) __builtin_prefetch(c + r * ldc + k);
+}
+
+}  // namespace
+
 /// Steps in the order of the pass: forward in time, or backward.
 struct Walk {
   std::int64_t steps;

@@ -36,32 +36,84 @@ void add_rows(const float* a, std::int64_t width, std::int64_t rows, const float
   }
 }
 
-/// Columns [first, last) of dw, block of rows by block of rows: each row of d is read once, in its own order.
-void weight_columns(const float* a, std::int64_t width, const GateGradients& d, std::int64_t first, std::int64_t last,
-                    float* packed, float* dw, std::int64_t dw_stride) {
-  std::int64_t row = 0;
-  do {  // once even without rows: dw is 0 then
-    const std::int64_t rows = smaller(kDepth, d.rows - row);
-    pack_b(d.data + row * d.stride + first, d.stride, false, rows, last - first, kPanelVectors, packed, rows);
-    for (std::int64_t column = first; column < last; column += kPanel)
-      add_rows(a + row * width, width, rows, packed + (column - first) * rows, smaller(kPanel, last - column), row > 0,
-               dw + column, dw_stride);
-    row += kDepth;
-  } while (row < d.rows);
+/// sums[k] (+)= the sums of one packed panel.
+void sum_panel(const float* packed, std::int64_t rows, std::int64_t columns, bool accumulate, float* sums) {
+  for_vectors(0, columns, [&](std::int64_t u, std::int64_t n) NV_INLINE_LAMBDA {
+    vf total[4] = {};
+    std::int64_t r = 0;
+    for (; r + 4 <= rows; r += 4)
+#pragma GCC unroll 4
+      for (int k = 0; k < 4; ++k) total[k] += load(packed + (r + k) * kPanel + u);
+    for (; r < rows; ++r) total[0] += load(packed + r * kPanel + u);
+    const vf sum = (total[0] + total[1]) + (total[2] + total[3]);
+    store_some(sums + u, accumulate ? load_some(sums + u, n) + sum : sum, n);
+  });
 }
+
+/// Columns [first, last), block of rows by block of rows: each row of d is read once, in its own order.
+class WeightColumns {
+ public:
+  WeightColumns(const LeftFactor (&factors)[2], std::int64_t dw_stride, const GateGradients& d, float* sums)
+      : factors_(factors), dw_stride_(dw_stride), d_(d), sums_(sums) {}
+
+  void run(std::int64_t first, std::int64_t last) const {
+    const core::Scratch<float> packed(static_cast<std::size_t>(kDepth * ceil_div(last - first, kPanel) * kPanel));
+    std::int64_t row = 0;
+    do {  // once even without rows: the sums are 0 then
+      const std::int64_t rows = smaller(kDepth, d_.rows - row);
+      pack_b(d_.data + row * d_.stride + first, d_.stride, false, rows, last - first, kPanelVectors, packed.get(),
+             rows);
+      for (const LeftFactor& factor : factors_) multiply(factor, row, rows, first, last, packed.get());
+      for (std::int64_t column = first; sums_ && column < last; column += kPanel)
+        sum_panel(packed.get() + (column - first) * rows, rows, smaller(kPanel, last - column), row > 0,
+                  sums_ + column);
+      row += kDepth;
+    } while (row < d_.rows);
+  }
+
+ private:
+  void multiply(const LeftFactor& factor, std::int64_t row, std::int64_t rows, std::int64_t first, std::int64_t last,
+                const float* packed) const {
+    for (std::int64_t column = first; factor.dw && column < last; column += kPanel)
+      add_rows(factor.a + row * factor.width, factor.width, rows, packed + (column - first) * rows,
+               smaller(kPanel, last - column), row > 0, factor.dw + column, dw_stride_);
+  }
+
+  const LeftFactor (&factors_)[2];
+  std::int64_t dw_stride_;
+  const GateGradients& d_;
+  float* sums_;
+};
 
 }  // namespace
 
-void weight_gradient(const float* a, std::int64_t width, const GateGradients& d, float* dw, std::int64_t dw_stride) {
-  if (width == 0 || d.columns == 0) return;
-  if (width > kNarrow) return gemm({width, d.columns, d.rows, a, width, true, d.data, d.stride, false, dw, dw_stride});
+void weight_gradients(const LeftFactor (&factors)[2], std::int64_t dw_stride, const GateGradients& d, float* sums) {
+  if (d.columns == 0) return;
+  LeftFactor narrow[2] = {factors[0], factors[1]};
+  std::int64_t width = 0;
+  for (LeftFactor& factor : narrow) {
+    if (factor.dw && factor.width > kNarrow)
+      gemm({factor.width, d.columns, d.rows, factor.a, factor.width, true, d.data, d.stride, false, factor.dw,
+            dw_stride});
+    if (factor.width == 0 || factor.width > kNarrow) factor.dw = nullptr;
+    if (!factor.dw) factor.width = 0;
+    width += factor.width;
+  }
+  if (width == 0) {
+    if (sums) column_sums(d, sums);
+    return;
+  }
   const std::int64_t panels = ceil_div(d.columns, kPanel),
                      least = larger(200'000 / larger(d.rows * width * kPanel, 1), 1);
   const std::int64_t grain = larger(smaller(kPanels, ceil_div(panels, 2)), least);
+  const WeightColumns columns(narrow, dw_stride, d, sums);
   core::parallel_for(panels, grain, [&](std::int64_t begin, std::int64_t end) {
-    const core::Scratch<float> packed(static_cast<std::size_t>(kDepth * (end - begin) * kPanel));
-    weight_columns(a, width, d, begin * kPanel, smaller(end * kPanel, d.columns), packed.get(), dw, dw_stride);
+    columns.run(begin * kPanel, smaller(end * kPanel, d.columns));
   });
+}
+
+void weight_gradient(const LeftFactor& factor, std::int64_t dw_stride, const GateGradients& d, float* sums) {
+  weight_gradients({factor, {nullptr, 0, nullptr}}, dw_stride, d, sums);
 }
 
 void input_gradient(const GateGradients& d, const float* w, std::int64_t w_stride, std::int64_t width, bool add,
@@ -84,7 +136,8 @@ constexpr int kVectors = 4;          // in registers: as many sums hide the late
 
 /// part[u ..] = the sums of d, times c where there is one, over a block of rows.
 template <bool Products>
-void sum_block(const GateGradients& d, const float* c, std::int64_t first, std::int64_t last, float* part) {
+void sum_block(const GateGradients& d, const float* c, std::int64_t c_stride, std::int64_t first, std::int64_t last,
+               float* part) {
   std::int64_t u = 0;
   for (; u + kVectors * kLanes <= d.columns; u += kVectors * kLanes) {
     vf total[kVectors] = {};
@@ -92,7 +145,7 @@ void sum_block(const GateGradients& d, const float* c, std::int64_t first, std::
 #pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v) {
         const vf x = load(d.data + r * d.stride + u + v * kLanes);
-        total[v] = Products ? fma(x, load(c + r * d.columns + u + v * kLanes), total[v]) : total[v] + x;
+        total[v] = Products ? fma(x, load(c + r * c_stride + u + v * kLanes), total[v]) : total[v] + x;
       }
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) store(part + u + v * kLanes, total[v]);
@@ -101,18 +154,19 @@ void sum_block(const GateGradients& d, const float* c, std::int64_t first, std::
     vf total{};
     for (std::int64_t r = first; r < last; ++r) {
       const vf x = load_some(d.data + r * d.stride + at, n);
-      total = Products ? fma(x, load_some(c + r * d.columns + at, n), total) : total + x;
+      total = Products ? fma(x, load_some(c + r * c_stride + at, n), total) : total + x;
     }
     store_some(part + at, total, n);
   });
 }
 
 template <bool Products>
-void sum_columns(const GateGradients& d, const float* c, float* sums) {
+void sum_columns(const GateGradients& d, const float* c, std::int64_t c_stride, float* sums) {
   const std::int64_t blocks = larger(ceil_div(d.rows, kRows), 1), columns = d.columns;
   const core::Scratch<float> parts(static_cast<std::size_t>(blocks * columns));
   core::parallel_chunks(blocks, [&](std::int64_t block) {
-    sum_block<Products>(d, c, block * kRows, smaller(d.rows, (block + 1) * kRows), parts.get() + block * columns);
+    sum_block<Products>(d, c, c_stride, block * kRows, smaller(d.rows, (block + 1) * kRows),
+                        parts.get() + block * columns);
   });
   for_vectors(0, columns, [&](std::int64_t u, std::int64_t n) NV_INLINE_LAMBDA {
     vf total{};
@@ -123,8 +177,10 @@ void sum_columns(const GateGradients& d, const float* c, float* sums) {
 
 }  // namespace
 
-void column_sums(const GateGradients& d, float* sums) { sum_columns<false>(d, nullptr, sums); }
+void column_sums(const GateGradients& d, float* sums) { sum_columns<false>(d, nullptr, 0, sums); }
 
-void column_products(const GateGradients& d, const float* c, float* sums) { sum_columns<true>(d, c, sums); }
+void column_products(const GateGradients& d, const float* c, std::int64_t c_stride, float* sums) {
+  sum_columns<true>(d, c, c_stride, sums);
+}
 
 }  // namespace nervure::kernels::NV_ISA

@@ -14,14 +14,22 @@ struct GateGradients {
   std::int64_t rows, columns, stride;
 };
 
-/// dw (+)= a^T d for a of (rows, width), dw of (width, dw_stride).
-void weight_gradient(const float* a, std::int64_t width, const GateGradients& d, float* dw, std::int64_t dw_stride);
+/// A left factor of (rows, width), and where its product with the gradients goes: (width, dw_stride), or null.
+struct LeftFactor {
+  const float* a;
+  std::int64_t width;
+  float* dw;
+};
+/// dw = a^T d of both factors; sums[k] = the sum over all rows of d[k], or null.
+void weight_gradients(const LeftFactor (&factors)[2], std::int64_t dw_stride, const GateGradients& d, float* sums);
+/// The same for one factor.
+void weight_gradient(const LeftFactor& factor, std::int64_t dw_stride, const GateGradients& d, float* sums);
 /// dx = d w^T (+ dx), w of (width, w_stride).
 void input_gradient(const GateGradients& d, const float* w, std::int64_t w_stride, std::int64_t width, bool add,
                     float* dx);
 /// sums[k] = the sum over all rows of d[k].
 void column_sums(const GateGradients& d, float* sums);
-/// sums[k] = the sum over all rows of d[k] c[k], c of (rows, columns).
-void column_products(const GateGradients& d, const float* c, float* sums);
+/// sums[k] = the sum over all rows of d[k] c[k], c of (rows, c_stride).
+void column_products(const GateGradients& d, const float* c, std::int64_t c_stride, float* sums);
 
 }  // namespace nervure::kernels::NV_ISA

@@ -143,9 +143,7 @@ class Backward {
 
   void add_up(const RnnGradients& out) const {
     const GateGradients d{dgates_, s_.total, H_, S_};
-    if (out.dw_ih) weight_gradient(layer_.x, layer_.input, d, out.dw_ih, H_);
-    if (out.dw_hh) weight_gradient(saved_.h, H_, d, out.dw_hh, H_);
-    if (out.db) column_sums(d, out.db);
+    weight_gradients({{layer_.x, layer_.input, out.dw_ih}, {saved_.h, H_, out.dw_hh}}, H_, d, out.db);
     if (out.dx) input_gradient(d, layer_.w_ih, H_, layer_.input, out.add_dx, out.dx);
   }
 

@@ -5,11 +5,14 @@
 
 #include "core/parallel.h"
 #include "core/scratch.h"
+#include "kernels/conv_tile.h"
 #include "kernels/winograd_filter.h"
 #include "kernels/winograd_tiles.h"
 
 namespace nervure::kernels::NV_ISA {
 namespace {
+
+constexpr std::int64_t kLine = 16;  // floats in a cache line
 
 /// One convolution as a run over tiles: forward, or the gradient of the data with weights turned and exchanged.
 struct Run {
@@ -23,26 +26,41 @@ struct Run {
   float* y;
 };
 
-/// Tiles in one task. Their transforms should stay in the second-level cache, and every task reads all weights.
-std::int64_t tiles_per_task(const Run& run, std::int64_t tiles) {
-  constexpr std::int64_t kLeast = 32, kMost = 64, kChannels = 3072;
-  const std::int64_t wanted = kChannels / (run.in.channels + smaller(run.out.channels, kTileVectors * kLanes));
-  const std::int64_t size = larger(kLeast, smaller(wanted, kMost)), tasks = ceil_div(tiles, size);
-  if (tasks == 1 && tiles <= kLeast / 2) return tiles;
-  return ceil_div(tiles, round_up(tasks, tasks < 4 ? 2 : 4));  // of equal length, for 2 and 4 threads
+/// Tiles in one task: many where it reads more weights than stay in the second-level cache, few where its own
+/// transforms should stay in lower ones. Whole row tiles, if there are many tasks.
+std::int64_t tiles_per_task(const Run& run, std::int64_t tiles, std::int64_t points) {
+  constexpr std::int64_t kFewest = 12, kMost = 48, kWeights = 12 * 1024;  // weights read for each tile
+  const std::int64_t wanted = points * run.in.channels * run.out.channels / kWeights;
+  const std::int64_t size = larger(kFewest, smaller(wanted, kMost)), tasks = ceil_div(tiles, size);
+  if (tasks == 1 && tiles <= 2 * kFewest) return tiles;
+  const std::int64_t even = ceil_div(tiles, round_up(tasks, tasks < 4 ? 2 : 4));  // for 2 and 4 threads
+  return tasks < 16 ? even : round_up(size, max_tile_rows(run.panels.vectors[0]));
 }
 
-/// C[rows, vectors * kLanes] = A B, both in cache.
-void multiply(const float* a, std::int64_t a_stride, const float* b, std::int64_t rows, int vectors, std::int64_t depth,
-              float* c, std::int64_t c_stride) {
-  const std::int64_t width = static_cast<std::int64_t>(vectors) * kLanes;
+/// C[rows, vectors * kLanes] = A B. What follows B in memory is fetched meanwhile, unless B is so small that it is
+/// at hand and pointers to rows cost more.
+void multiply(const float* a, std::int64_t a_stride, const float* b, std::int64_t b_next, std::int64_t rows,
+              int vectors, std::int64_t depth, float* c, std::int64_t c_stride) {
+  constexpr std::int64_t kShallow = 48;
+  const std::int64_t offset = 0, width = static_cast<std::int64_t>(vectors) * kLanes;
   const RowTiles tiles = cut_rows(rows, max_tile_rows(vectors));
-  TileOutput out{c, c_stride, kLanes, nullptr, nullptr, false, false};
+  const float* from[kTileRows];
+  float* to[kTileRows];
   for (std::int64_t t = 0; t < tiles.count; ++t) {
     const int height = tiles.height + (t < tiles.taller);
-    tile_function(TileA::rows, height, vectors, false)(a, a_stride, b, width, depth, out);
+    if (depth < kShallow) {
+      tile_function(TileA::rows, height, vectors, false)(a, a_stride, b, width, depth,
+                                                         {c, c_stride, kLanes, nullptr, nullptr, false, false});
+    } else {
+      for (int i = 0; i < height; ++i) {
+        from[i] = a + i * a_stride;
+        to[i] = c + i * c_stride;
+      }
+      conv_tile_function(height, vectors, false)(from, {&offset, 1, depth, 1, b + b_next + t * depth * kLine}, b, width,
+                                                 {to, kLanes, nullptr, false, false});
+    }
     a += height * a_stride;
-    out.c += height * c_stride;
+    c += height * c_stride;
   }
 }
 
@@ -94,7 +112,7 @@ class TileTask {
         const std::int64_t width = static_cast<std::int64_t>(vectors) * kLanes;
         const std::int64_t u_point = winograd_point_stride(depth_, width);
         for (std::int64_t p = 0; p < kPoints; ++p)
-          multiply(v.get() + p * v_point_, kPoints * v_point_, u + p * u_point, tiles_, vectors, depth_,
+          multiply(v.get() + p * v_point_, kPoints * v_point_, u + p * u_point, u_point, tiles_, vectors, depth_,
                    m.get() + p * width, kPoints * width);
         put_panel(m.get(), column, width);
         u += kPoints * u_point;
@@ -126,7 +144,7 @@ void run_tiles(const Run& run) {
   const core::Scratch<float> zeros(static_cast<std::size_t>(run.in.channels));
   std::memset(zeros.get(), 0, static_cast<std::size_t>(run.in.channels) * sizeof(float));
   const float* const zero_pixel = zeros.get();
-  core::parallel_for(grid.count(), tiles_per_task(run, grid.count()),
+  core::parallel_for(grid.count(), tiles_per_task(run, grid.count(), P::kSide * P::kSide),
                      [&](std::int64_t begin, std::int64_t end) { TileTask<P>(run, grid, begin, end, zero_pixel)(); });
 }
 

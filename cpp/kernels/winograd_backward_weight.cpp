@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "core/parallel.h"
 #include "core/scratch.h"
+#include "kernels/conv_tile.h"
 #include "kernels/gemm_block.h"
 #include "kernels/winograd.h"
 #include "kernels/winograd_tiles.h"
@@ -8,9 +9,10 @@
 namespace nervure::kernels::NV_ISA {
 namespace {
 
-constexpr std::int64_t kLine = 16;           // floats in a cache line
+constexpr std::int64_t kLine = 16;  // floats in a cache line
+constexpr std::int64_t kNoOffset = 0;
 constexpr std::int64_t kMostChannels = 128;  // of a block on either side
-constexpr std::int64_t kTasks = 8;           // to be had by cutting the sum over tiles, if blocks are fewer
+constexpr std::int64_t kTasks = 4;           // to be had by cutting the sum over tiles, if blocks are fewer
 
 /// How the work is cut: blocks of channels times output channels, and the tiles of each into parts, whose sums are
 /// added up in order at the end.
@@ -128,21 +130,27 @@ class WeightGradient {
     std::int64_t width, tile_stride, row_stride;
   };
 
-  /// sum (+)= Vᵀ Z.
+  /// sum (+)= Vᵀ Z; the sum of the next point is fetched meanwhile.
   void multiply(const float* v, std::int64_t v_stride, const float* z, std::int64_t z_stride, std::int64_t rows,
                 std::int64_t tiles, bool accumulate, float* sum) const {
+    const float *ahead = sum + point_floats(), *const end = ahead + point_floats();
     for (int s = 0; s < 2; ++s) {
       const int vectors = panels_.vectors[s];
       if (!panels_.count[s]) continue;
       const RowTiles cut = cut_rows(rows, max_tile_rows(vectors));
       for (std::int64_t panel = 0; panel < panels_.count[s]; ++panel) {
-        TileOutput out{sum, cut_.k_size, kLanes, nullptr, nullptr, accumulate, false};
-        const float* a = v;
+        std::int64_t row = 0;
         for (std::int64_t t = 0; t < cut.count; ++t) {
           const int height = cut.height + (t < cut.taller);
-          tile_function(TileA::columns, height, vectors, false)(a, v_stride, z, z_stride, tiles, out);
-          a += height;
-          out.c += height * cut_.k_size;
+          const float* from[kTileRows];
+          float* to[kTileRows];
+          for (int i = 0; i < height; ++i, ++row) {
+            from[i] = v + row;
+            to[i] = sum + row * cut_.k_size;
+          }
+          const TileRuns runs{&kNoOffset, 1, tiles, v_stride, ahead < end ? ahead : nullptr};
+          conv_tile_function(height, vectors, false)(from, runs, z, z_stride, {to, kLanes, nullptr, accumulate, false});
+          ahead += tiles * kLine;
         }
         z += vectors * kLanes;
         sum += vectors * kLanes;

@@ -167,15 +167,23 @@ struct Saved {
   Order order;                  // of the output
 };
 
+/// Whether dy may be written over: nothing but the tape refers to it.
+bool is_spent(const Tensor& dy) {
+  const core::Storage& storage = *dy.body()->storage;
+  return dy.body()->use_count() == 1 && storage.use_count() == 1 && !storage.is_borrowed();
+}
+
 /// dz = dy activation'(.) and the gradient of the bias, in one pass.
 Tensor through_activation(const Saved& saved, core::Gradients& g) {
+  const bool spent = is_spent(g.dy());
   const Tensor dy = to_order(g.dy(), saved.order);
   const Activation activation = saved.layer.activation;
   const bool wants_bias = g.wants(2);
   if (!wants_bias && activation == Activation::none) return dy;
   const std::int64_t channels = dy.size(saved.order[saved.order.rank() - 1]);
   const Tensor db = wants_bias ? Tensor::empty({channels}) : Tensor();
-  const Tensor dz = activation == Activation::none ? dy : Tensor::empty(dy.shape(), DType::float32, saved.order);
+  const bool in_place = activation == Activation::none || spent;
+  const Tensor dz = in_place ? dy : Tensor::empty(dy.shape(), DType::float32, saved.order);
   core::launch(dy.numel() * 4, [activation, rows = dy.numel() / channels, channels, dy = dy.f32(),
                                 from = saved.activated ? saved.activated.f32() : nullptr,
                                 dz = activation == Activation::none ? nullptr : dz.f32_out(),

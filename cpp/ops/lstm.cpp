@@ -7,7 +7,21 @@
 namespace nervure::ops {
 namespace {
 
-enum Weight : int { kInput, kRecurrent, kInputBias, kRecurrentBias, kProjection, kPeephole, kWeights };
+enum Weight : int {
+  kInput,
+  kRecurrent,
+  kInputBias,
+  kRecurrentBias,
+  kProjection,
+  kPeephole,
+  kWeights,
+  // Of a normalised layer only:
+  kInputGain = kWeights,
+  kRecurrentGain,
+  kCellGain,
+  kCellBias,
+  kNormalisedWeights
+};
 constexpr int kFirstWeight = 3;  // among the inputs of the node: after x, h0 and c0
 
 struct Saved {
@@ -15,7 +29,7 @@ struct Saved {
   LayerWeights weights;
   std::int64_t output;
   Tensor h0, c0, mask, zoneout_h, zoneout_c;
-  Tensor gates, h, c, h_raw, hidden;
+  Tensor gates, h, c, h_raw, hidden, norm_ih, norm_hh, statistics;
   bool keep;
 
   void detach() {
@@ -25,6 +39,7 @@ struct Saved {
       if (*state) *state = state->detach();
   }
   std::int64_t state_rows() const { return keep ? batch.sequence.total : 2 * batch.batch; }
+  bool normalised() const { return weights.per_direction == kNormalisedWeights; }
   std::int64_t work() const { return batch.sequence.total * 4 * weights.hidden * (batch.input + output); }
 };
 
@@ -33,6 +48,12 @@ kernels::Zoneout zoneout_of(const Tensor& zoneout, std::int64_t d) {
   if (zoneout.numel() == 1 && zoneout.rank() < 4) return {zoneout.f32(), 0, 0, 0};
   const std::int64_t time = zoneout.size(3), row = zoneout.size(2) * time;
   return {zoneout.f32() + d * zoneout.size(1) * row, row, time, 1};
+}
+
+kernels::LstmNorm norm_of(const Saved& s, std::int64_t d) {
+  if (!s.normalised()) return {};
+  return {s.weights.data(d, kInputGain), s.weights.data(d, kRecurrentGain), s.weights.data(d, kCellGain),
+          s.weights.data(d, kCellBias)};
 }
 
 kernels::LstmLayer layer_of(const Saved& s, std::int64_t d) {
@@ -52,7 +73,8 @@ kernels::LstmLayer layer_of(const Saved& s, std::int64_t d) {
           zoneout_of(s.zoneout_c, d),
           s.batch.packed.f32(),
           data_or_null(s.h0, d * B * s.output),
-          data_or_null(s.c0, d * B * H)};
+          data_or_null(s.c0, d * B * H),
+          norm_of(s, d)};
 }
 
 kernels::LstmSaved saved_of(const Saved& s, std::int64_t d) {
@@ -62,7 +84,10 @@ kernels::LstmSaved saved_of(const Saved& s, std::int64_t d) {
           s.c.f32_out() + d * rows * H,
           s.h_raw ? s.h_raw.f32_out() + d * rows * s.output : nullptr,
           s.hidden ? s.hidden.f32_out() + d * N * H : nullptr,
-          s.keep};
+          s.keep,
+          s.norm_ih ? s.norm_ih.f32_out() + d * N * kernels::gate_stride(4 * H) : nullptr,
+          s.norm_hh ? s.norm_hh.f32_out() + d * N * kernels::gate_stride(4 * H) : nullptr,
+          s.statistics ? s.statistics.f32_out() + d * N * 4 : nullptr};
 }
 
 void backward(const Saved& s, core::Gradients& g) {
@@ -73,15 +98,21 @@ void backward(const Saved& s, core::Gradients& g) {
   const Tensor dh0 = Tensor::empty({D, B, P}), dc0 = Tensor::empty({D, B, H});
   for (std::int64_t d = 0; d < D; ++d) {
     const WeightGradients dw(s.weights, d, kFirstWeight, g);
-    const kernels::LstmGradients out{dx ? dx.f32_out() : nullptr,
-                                     d > 0,
-                                     dh0.f32_out() + d * B * P,
-                                     dc0.f32_out() + d * B * H,
-                                     dw.data(kInput),
-                                     dw.data(kRecurrent),
-                                     dw.shared_bias(kInputBias, kRecurrentBias),
-                                     dw.data(kProjection),
-                                     dw.data(kPeephole)};
+    kernels::LstmGradients out{dx ? dx.f32_out() : nullptr,
+                               d > 0,
+                               dh0.f32_out() + d * B * P,
+                               dc0.f32_out() + d * B * H,
+                               dw.data(kInput),
+                               dw.data(kRecurrent),
+                               dw.shared_bias(kInputBias, kRecurrentBias),
+                               dw.data(kProjection),
+                               dw.data(kPeephole)};
+    if (s.normalised()) {
+      out.dgain_ih = dw.data(kInputGain);
+      out.dgain_hh = dw.data(kRecurrentGain);
+      out.dgain_c = dw.data(kCellGain);
+      out.dbias_c = dw.data(kCellBias);
+    }
     core::launch(2 * s.work(), [layer = layer_of(s, d), saved = saved_of(s, d), dy = steps_in(s.batch, dy, d, D),
                                 dh_n = data_or_null(dh_n, d * B * P), dc_n = data_or_null(dc_n, d * B * H),
                                 out] { kernels::lstm_backward(layer, saved, dy, dh_n, dc_n, out); });
@@ -100,6 +131,21 @@ void check_peepholes(const LayerWeights& weights) {
     NV_CHECK(peephole.shape() == (Shape{3, weights.hidden}) && peephole.is_row_major(), "lstm",
              "weight_peephole must be row-major (3, hidden) with hidden = ", weights.hidden, ", got ",
              peephole.shape());
+  }
+}
+
+void check_norm(const Saved& s) {
+  const std::int64_t H = s.weights.hidden;
+  const auto check = [](const char* name, const Tensor& weight, std::int64_t size) {
+    NV_CHECK(weight.defined(), "lstm", name, " must be given");
+    core::check_dtype("lstm", name, weight, DType::float32);
+    NV_CHECK(weight.rank() == 1 && weight.size(0) == size, "lstm", name, " must be (", size, "), got ", weight.shape());
+  };
+  for (std::int64_t d = 0; s.normalised() && d < s.weights.directions; ++d) {
+    check("gain_ih", s.weights.at(d, kInputGain), 4 * H);
+    check("gain_hh", s.weights.at(d, kRecurrentGain), 4 * H);
+    check("gain_c", s.weights.at(d, kCellGain), H);
+    if (s.weights.at(d, kCellBias)) check("bias_c", s.weights.at(d, kCellBias), H);
   }
 }
 
@@ -123,6 +169,10 @@ void allocate(Saved& s) {
   s.c = Tensor::empty({D, s.state_rows(), H});
   if (s.mask && s.zoneout_h) s.h_raw = Tensor::empty({D, s.state_rows(), s.output});
   if (s.weights.at(0, kProjection) && s.keep) s.hidden = Tensor::empty({D, N, H});
+  if (!s.normalised() || !s.keep) return;
+  s.norm_ih = Tensor::empty(s.gates.shape());
+  s.norm_hh = Tensor::empty(s.gates.shape());
+  s.statistics = Tensor::empty({D, N, 4});
 }
 
 }  // namespace
@@ -132,8 +182,10 @@ std::tuple<Tensor, Tensor, Tensor> lstm(const Tensor& x, const Tensor& h0, const
                                         const Tensor& zoneout_h, const Tensor& zoneout_c) {
   Saved s{};
   s.batch = sequence_batch("lstm", x, lengths);
-  s.weights = layer_weights("lstm", weights, kWeights, 4, s.batch.input, kProjection);
+  const bool normalised = !weights.empty() && weights.size() % kNormalisedWeights == 0;
+  s.weights = layer_weights("lstm", weights, normalised ? kNormalisedWeights : kWeights, 4, s.batch.input, kProjection);
   check_peepholes(s.weights);
+  check_norm(s);
   const std::int64_t D = s.weights.directions, H = s.weights.hidden, B = s.batch.batch;
   s.output = s.weights.at(0, kRecurrent).size(1);
   s.h0 = initial_state("lstm", "h0", h0, D, B, s.output);
@@ -141,6 +193,8 @@ std::tuple<Tensor, Tensor, Tensor> lstm(const Tensor& x, const Tensor& h0, const
   s.mask = initial_state("lstm", "mask", mask, D, B, s.output);
   s.zoneout_h = checked_zoneout("zoneout_h", zoneout_h, s);
   s.zoneout_c = checked_zoneout("zoneout_c", zoneout_c, s);
+  for (const Tensor& constant : {mask, zoneout_h, zoneout_c})
+    NV_CHECK(!core::needs_grad(constant), "lstm", "mask and zoneouts get no gradient: give them detached");
   std::vector<Tensor> inputs{s.batch.x, s.h0, s.c0};
   inputs.insert(inputs.end(), s.weights.tensors.begin(), s.weights.tensors.end());
   s.keep = core::needs_grad(inputs);

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 #include <tuple>
@@ -168,7 +169,8 @@ std::tuple<Tensor, Tensor> gru(const Tensor& x, const Tensor& h0, const std::vec
                                const Tensor& lengths, bool reset_after);
 /// Weights: also weight_hr (P, H) and weight_peephole (3, H), each or undefined; h is (D, B, P) when projected.
 /// `mask` (D, B, P) multiplies h on its way into the recurrent product; a zoneout is one number or (D, B, T, H) of 0
-/// and 1, where 1 keeps the old state. None of the three gets a gradient.
+/// and 1, where 1 keeps the old state. None of the three gets a gradient, or may ask for one. With layer normalisation
+/// four more weights for each direction: gain_ih (4H), gain_hh (4H), gain_c (H), bias_c (H) or undefined.
 std::tuple<Tensor, Tensor, Tensor> lstm(const Tensor& x, const Tensor& h0, const Tensor& c0,
                                         const std::vector<Tensor>& weights, const Tensor& lengths, const Tensor& mask,
                                         const Tensor& zoneout_h, const Tensor& zoneout_c);
@@ -247,15 +249,19 @@ Tensor self_attention(const Tensor& packed, const Tensor& attn_mask, const Tenso
 // ---- optim.cpp: one call updates the whole list. Parameters whose gradient is undefined are left alone. ------------
 // State lists (momentum buffers ...) have one row-major-in-the-parameter's-order tensor per parameter.
 // lr is the step's learning rate; step counts are 1 for the first update; l1 soft-thresholds by lr * l1 afterwards.
+// clip_value limits the elements of the gradients as the step reads them, which are not written.
+inline constexpr double kNoLimit = std::numeric_limits<double>::infinity();
 struct SgdOptions {
   double lr, momentum, dampening, weight_decay, l1;
   bool nesterov, maximize, first_step;
+  double clip_value = kNoLimit;
 };
 void sgd_step(const std::vector<Tensor>& parameters, const std::vector<Tensor>& momentum_buffers,
               const SgdOptions& options);
 struct RmspropOptions {
   double lr, alpha, eps, weight_decay, momentum, l1;
   bool centered, maximize;
+  double clip_value = kNoLimit;
 };
 void rmsprop_step(const std::vector<Tensor>& parameters, const std::vector<Tensor>& square_averages,
                   const std::vector<Tensor>& momentum_buffers, const std::vector<Tensor>& gradient_averages,
@@ -264,6 +270,7 @@ struct AdagradOptions {
   double lr, lr_decay, weight_decay, eps, l1;
   bool maximize;
   std::int64_t step;
+  double clip_value = kNoLimit;
 };
 void adagrad_step(const std::vector<Tensor>& parameters, const std::vector<Tensor>& square_sums,
                   const AdagradOptions& options);
@@ -271,6 +278,7 @@ struct AdamOptions {
   double lr, beta1, beta2, eps, weight_decay, l1;
   bool decoupled_weight_decay, amsgrad, maximize;
   std::int64_t step;
+  double clip_value = kNoLimit;
 };
 void adam_step(const std::vector<Tensor>& parameters, const std::vector<Tensor>& first_moments,
                const std::vector<Tensor>& second_moments, const std::vector<Tensor>& max_second_moments,
@@ -280,6 +288,7 @@ struct NadamOptions {
   bool decoupled_weight_decay, maximize;
   std::int64_t step;
   double mu_product;  // product of the mu of all earlier steps
+  double clip_value = kNoLimit;
 };
 void nadam_step(const std::vector<Tensor>& parameters, const std::vector<Tensor>& first_moments,
                 const std::vector<Tensor>& second_moments, const NadamOptions& options);

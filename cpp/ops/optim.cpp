@@ -160,9 +160,11 @@ void launch_step(const StepList& list, const Kernel& kernel, const Scalars& scal
 
 float f32(double x) { return static_cast<float>(x); }
 
-UpdateScalars update_scalars(double lr, double weight_decay, bool decoupled, bool maximize, double l1) {
-  return {maximize ? -1.0f : 1.0f, f32(decoupled ? 0.0 : weight_decay), f32(decoupled ? 1.0 - lr * weight_decay : 1.0),
-          f32(lr * l1)};
+template <class Options>
+UpdateScalars update_scalars(const char* op, const Options& o, bool decoupled = false) {
+  NV_CHECK(o.clip_value >= 0, op, "clip_value must not be negative, got ", o.clip_value);
+  return {f32(o.clip_value), o.maximize ? -1.0f : 1.0f, f32(decoupled ? 0.0 : o.weight_decay),
+          f32(decoupled ? 1.0 - o.lr * o.weight_decay : 1.0), f32(o.lr * o.l1)};
 }
 
 void check_step(const char* op, std::int64_t step) { NV_CHECK(step >= 1, op, "step counts from 1, got ", step); }
@@ -191,8 +193,8 @@ void sgd_step(const std::vector<Tensor>& parameters, const std::vector<Tensor>& 
   const StepList list =
       collect("sgd_step", parameters, {{{"momentum_buffers", momentum_buffers, o.momentum != 0}, kNoState, kNoState}});
   launch_step(list, kernels::sgd_step,
-              kernels::SgdScalars{update_scalars(o.lr, o.weight_decay, false, o.maximize, o.l1), f32(o.lr),
-                                  f32(o.momentum), f32(1.0 - o.dampening), o.nesterov, o.first_step});
+              kernels::SgdScalars{update_scalars("sgd_step", o), f32(o.lr), f32(o.momentum), f32(1.0 - o.dampening),
+                                  o.nesterov, o.first_step});
 }
 
 void rmsprop_step(const std::vector<Tensor>& parameters, const std::vector<Tensor>& square_averages,
@@ -203,8 +205,8 @@ void rmsprop_step(const std::vector<Tensor>& parameters, const std::vector<Tenso
                                   {"momentum_buffers", momentum_buffers, o.momentum > 0},
                                   {"gradient_averages", gradient_averages, o.centered}}});
   launch_step(list, kernels::rmsprop_step,
-              kernels::RmspropScalars{update_scalars(o.lr, o.weight_decay, false, o.maximize, o.l1), f32(o.lr),
-                                      f32(o.alpha), f32(1.0 - o.alpha), f32(o.eps), f32(o.momentum)});
+              kernels::RmspropScalars{update_scalars("rmsprop_step", o), f32(o.lr), f32(o.alpha), f32(1.0 - o.alpha),
+                                      f32(o.eps), f32(o.momentum)});
 }
 
 void adagrad_step(const std::vector<Tensor>& parameters, const std::vector<Tensor>& square_sums,
@@ -212,9 +214,8 @@ void adagrad_step(const std::vector<Tensor>& parameters, const std::vector<Tenso
   check_step("adagrad_step", o.step);
   const StepList list = collect("adagrad_step", parameters, {{{"square_sums", square_sums, true}, kNoState, kNoState}});
   const double lr = o.lr / (1.0 + static_cast<double>(o.step - 1) * o.lr_decay);
-  launch_step(
-      list, kernels::adagrad_step,
-      kernels::AdagradScalars{update_scalars(o.lr, o.weight_decay, false, o.maximize, o.l1), f32(lr), f32(o.eps)});
+  launch_step(list, kernels::adagrad_step,
+              kernels::AdagradScalars{update_scalars("adagrad_step", o), f32(lr), f32(o.eps)});
 }
 
 void adam_step(const std::vector<Tensor>& parameters, const std::vector<Tensor>& first_moments,
@@ -228,8 +229,8 @@ void adam_step(const std::vector<Tensor>& parameters, const std::vector<Tensor>&
   const auto t = static_cast<double>(o.step);
   const double correction1 = 1.0 - std::pow(o.beta1, t), correction2 = 1.0 - std::pow(o.beta2, t);
   launch_step(list, kernels::adam_step,
-              kernels::AdamScalars{update_scalars(o.lr, o.weight_decay, o.decoupled_weight_decay, o.maximize, o.l1),
-                                   f32(o.beta1), f32(1.0 - o.beta1), f32(o.beta2), f32(1.0 - o.beta2), f32(o.eps),
+              kernels::AdamScalars{update_scalars("adam_step", o, o.decoupled_weight_decay), f32(o.beta1),
+                                   f32(1.0 - o.beta1), f32(o.beta2), f32(1.0 - o.beta2), f32(o.eps),
                                    f32(1.0 / std::sqrt(correction2)), f32(o.lr / correction1), 0.0f});
 }
 
@@ -245,11 +246,11 @@ void nadam_step(const std::vector<Tensor>& parameters, const std::vector<Tensor>
   const double mu = o.beta1 * (1.0 - 0.5 * std::pow(0.96, t * o.momentum_decay));
   const double mu_next = o.beta1 * (1.0 - 0.5 * std::pow(0.96, (t + 1.0) * o.momentum_decay));
   const double product = o.mu_product * mu;
-  launch_step(list, kernels::nadam_step,
-              kernels::AdamScalars{update_scalars(o.lr, o.weight_decay, o.decoupled_weight_decay, o.maximize, o.l1),
-                                   f32(o.beta1), f32(1.0 - o.beta1), f32(o.beta2), f32(1.0 - o.beta2), f32(o.eps),
-                                   f32(1.0 / std::sqrt(correction2)), f32(o.lr * mu_next / (1.0 - product * mu_next)),
-                                   f32(o.lr * (1.0 - mu) / (1.0 - product))});
+  launch_step(
+      list, kernels::nadam_step,
+      kernels::AdamScalars{update_scalars("nadam_step", o, o.decoupled_weight_decay), f32(o.beta1), f32(1.0 - o.beta1),
+                           f32(o.beta2), f32(1.0 - o.beta2), f32(o.eps), f32(1.0 / std::sqrt(correction2)),
+                           f32(o.lr * mu_next / (1.0 - product * mu_next)), f32(o.lr * (1.0 - mu) / (1.0 - product))});
 }
 
 double clip_grad_norm_(const std::vector<Tensor>& parameters, double max_norm, double norm_type,

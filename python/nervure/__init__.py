@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     from nervure.serialize import save as save
     from nervure.train import History as History
     from nervure.train import Trainer as Trainer
+    from nervure.train import TrainingWarning as TrainingWarning
 
 __version__: str = _core.config()["version"]
 
@@ -91,6 +92,7 @@ _LAZY = {
     "FormatError": "nervure.serialize",
     "History": "nervure.train",
     "Trainer": "nervure.train",
+    "TrainingWarning": "nervure.train",
     "load": "nervure.serialize",
     "load_metadata": "nervure.serialize",
     "save": "nervure.serialize",
@@ -124,6 +126,7 @@ __all__ = [
     "History",
     "Tensor",
     "Trainer",
+    "TrainingWarning",
     "arange",
     "callbacks",
     "cat",

@@ -587,6 +587,7 @@ def sgd_step(
     nesterov: bool,
     maximize: bool,
     first_step: bool,
+    clip_value: float = ...,
 ) -> None: ...
 def rmsprop_step(
     parameters: Sequence[Tensor],
@@ -601,6 +602,7 @@ def rmsprop_step(
     l1: float,
     centered: bool,
     maximize: bool,
+    clip_value: float = ...,
 ) -> None: ...
 def adagrad_step(
     parameters: Sequence[Tensor],
@@ -612,6 +614,7 @@ def adagrad_step(
     l1: float,
     maximize: bool,
     step: int,
+    clip_value: float = ...,
 ) -> None: ...
 def adam_step(
     parameters: Sequence[Tensor],
@@ -628,6 +631,7 @@ def adam_step(
     amsgrad: bool,
     maximize: bool,
     step: int,
+    clip_value: float = ...,
 ) -> None: ...
 def nadam_step(
     parameters: Sequence[Tensor],
@@ -644,6 +648,7 @@ def nadam_step(
     maximize: bool,
     step: int,
     mu_product: float,
+    clip_value: float = ...,
 ) -> None: ...
 def clip_grad_norm_(
     parameters: Sequence[Tensor],
@@ -667,6 +672,7 @@ class UpdateList:
         parameters: Sequence[Tensor],
         states: Sequence[Sequence[Tensor]],
         idle: Sequence[Tensor],
+        clip_value: float = ...,
     ) -> None: ...
     def is_current(self) -> bool: ...
     def sgd_step(
@@ -898,6 +904,34 @@ class _Kernels:
         weight_decay: float,
         decoupled_weight_decay: bool,
         step: int,
+    ) -> None: ...
+    @staticmethod
+    def attention_forward(
+        q: _Array,
+        k: _Array,
+        v: _Array,
+        mask: _Array | None,
+        lengths: _Array | None,
+        causal: bool,
+        scale: float,
+        out: _Array,
+        log_sum: _Array,
+    ) -> None: ...
+    @staticmethod
+    def attention_backward(
+        dy: _Array,
+        q: _Array,
+        k: _Array,
+        v: _Array,
+        y: _Array,
+        log_sum: _Array,
+        mask: _Array | None,
+        lengths: _Array | None,
+        causal: bool,
+        scale: float,
+        dq: _Array,
+        dk: _Array,
+        dv: _Array,
     ) -> None: ...
     @staticmethod
     def gate_stride(columns: int) -> int: ...

@@ -34,7 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_info(commands.add_parser("info", help="how it computes; what a file holds"))
     _add_convert(commands.add_parser("convert", help="write tensors in another format"))
     _add_bench(commands.add_parser("bench", help="measure it against NumPy, PyTorch and JAX"))
-    _add_demo(commands.add_parser("demo", help="train a network on real data, with a report"))
+    _add_demo(commands.add_parser("demo", help="train a network, with a report"))
     return parser
 
 
@@ -150,14 +150,15 @@ def _bench(options: argparse.Namespace) -> int:
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
+    from nervure.demo import TASKS
+
     parser.description = (
-        "Train a network on real data and leave its learning curves, confusion matrix and weights "
-        "in a folder. Needs the extra: pip install 'nervure[demo]'"
+        "Train a network and leave its learning curves, other pictures and weights in a folder. "
+        "Needs the extra: pip install 'nervure[demo]'"
     )
     add = parser.add_argument
-    add("--task", choices=("digits", "cnn", "charlm"), default="digits", help="scikit-learn's "
-        "handwritten digits, with a dense network (digits, default) or a convolutional one (cnn); "
-        "Python's documentation, with an LSTM that learns to write it (charlm)")  # fmt: skip
+    tasks = "; ".join(f"{name}: {what}" for name, what in TASKS.items())
+    add("--task", choices=tuple(TASKS), default="digits", help=f"{tasks} (default: digits)")
     add("--epochs", type=int, metavar="N")
     add("--seed", type=int, default=0, metavar="N")
     add("--output", type=Path, default=Path("nervure-demo"), metavar="FOLDER", help="default: "

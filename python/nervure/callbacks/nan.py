@@ -82,11 +82,9 @@ class TerminateOnNaN(Callback):
             return
         self.found = self._search(batch)
         trainer.diverged = trainer.stop_training = True
-        warnings.warn(
-            f"[TerminateOnNaN] {self.found}; training ends with the weights before that step",
-            RuntimeWarning,
-            stacklevel=2,
-        )
+        text = f"[TerminateOnNaN] {self.found}; training ends with the weights before that step"
+        trainer.warnings.append(text)
+        warnings.warn(text, RuntimeWarning, stacklevel=2)
 
     def _gradients_are_finite(self) -> bool:
         parameters = [p for group in self.trainer.optimizer.param_groups for p in group["params"]]

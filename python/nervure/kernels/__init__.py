@@ -18,6 +18,7 @@ from .activation import (
     softmax_backward,
     softmax_forward,
 )
+from .attention import attention_backward, attention_forward
 from .conv import col2im, conv2d_backward_data, conv2d_backward_weight, conv2d_forward, im2col
 from .norm import (
     batch_norm_backward,
@@ -50,6 +51,8 @@ __all__ = [
     "activation_backward",
     "activation_forward",
     "adam_step",
+    "attention_backward",
+    "attention_forward",
     "avg_pool2d_backward",
     "avg_pool2d_forward",
     "batch_norm_backward",

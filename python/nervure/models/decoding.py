@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 import nervure as nv
 from nervure import Tensor
+from nervure.nn._lengths import Lengths
 
 Tokens = NDArray[np.int64]
 
@@ -24,7 +25,7 @@ class Decoder(Protocol):
     bos: int
     eos: int
 
-    def start(self, source: Tensor, source_lengths: Tensor | None) -> Any:
+    def start(self, source: Tensor, source_lengths: Lengths) -> Any:
         """The state before the first token."""
 
     def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
@@ -77,7 +78,7 @@ def _log_softmax(logits: Tensor) -> NDArray[np.float32]:
 
 
 def greedy(
-    model: Decoder, source: Tensor, source_lengths: Tensor | None = None, max_length: int = 50
+    model: Decoder, source: Tensor, source_lengths: Lengths = None, max_length: int = 50
 ) -> Decoded:
     """Take the most probable token at each step.
 
@@ -92,7 +93,7 @@ def greedy(
 def sample(
     model: Decoder,
     source: Tensor,
-    source_lengths: Tensor | None = None,
+    source_lengths: Lengths = None,
     max_length: int = 50,
     temperature: float = 1.0,
     top_k: int | None = None,
@@ -116,7 +117,7 @@ def sample(
 def _one_by_one(
     model: Decoder,
     source: Tensor,
-    source_lengths: Tensor | None,
+    source_lengths: Lengths,
     max_length: int,
     temperature: float | None,
     top_k: int | None,
@@ -126,24 +127,27 @@ def _one_by_one(
     with nv.no_grad():
         state = model.start(source, source_lengths)
         token = np.full(batch, model.bos, np.int64)
-        alive = np.ones(batch, bool)
-        scores = np.zeros(batch)
-        tokens, attention = [], []
+        rows = np.arange(batch)
+        ended = np.zeros(batch, bool)
+        tokens, chosen, attention = [], [], []
         for _ in range(max_length):
             logits, state = model.step(nv.tensor(token), state)
             log_p = _log_softmax(logits)
             token = choose(log_p, temperature, top_k)
-            token[~alive] = model.eos
-            scores[alive] += log_p[np.flatnonzero(alive), token[alive]]
             tokens.append(token)
+            chosen.append(log_p[rows, token])
             weights = model.weights(state)
             if weights is not None:
-                attention.append(weights.numpy().copy())
-            alive &= token != model.eos
-            if not alive.any():
+                attention.append(weights.numpy())
+            ended |= token == model.eos
+            if ended.all():
                 break
     stacked = np.stack(attention, axis=1) if attention else None
-    return _finish(np.stack(tokens, axis=1), model.eos, scores, stacked)
+    written = np.stack(tokens, axis=1)
+    ends = written == model.eos
+    counts = np.cumsum(ends, axis=1) <= ends  # up to the first end, and with it
+    scores = np.where(counts, np.stack(chosen, axis=1), 0.0).sum(axis=1, dtype=np.float64)
+    return _finish(written, model.eos, scores, stacked)
 
 
 def choose(
@@ -164,7 +168,7 @@ def choose(
 def beam_search(
     model: Decoder,
     source: Tensor,
-    source_lengths: Tensor | None = None,
+    source_lengths: Lengths = None,
     max_length: int = 50,
     beam_size: int = 5,
     length_penalty: float = 1.0,
@@ -250,11 +254,15 @@ class _Beams:
         del self.finished[row][self.size :]
 
     def done(self) -> bool:
-        """Whether no beginning can still overtake: every row has `size` whole sequences."""
+        """Whether every row has `size` whole sequences, which is when beam search usually ends.
+
+        With a length penalty a longer sequence could still overtake; waiting for it would mean
+        going on to `max_length` nearly always.
+        """
         return all(len(finished) >= self.size for finished in self.finished)
 
     def best(self) -> Decoded:
-        sequences, scores = [], []
+        sequences, scores, width = [], [], 1
         for row, finished in enumerate(self.finished):
             candidates = list(finished)
             if not candidates:  # cut off by max_length
@@ -263,8 +271,9 @@ class _Beams:
             score, sequence = max(candidates, key=lambda item: item[0])
             sequences.append(sequence)
             scores.append(score)
+            width = max(width, len(sequence) + bool(finished))  # and its `eos`
         lengths = np.array([len(s) for s in sequences], np.int64)
-        tokens = np.full((len(sequences), max(1, int(lengths.max(initial=0)))), self.eos, np.int64)
+        tokens = np.full((len(sequences), width), self.eos, np.int64)
         for row, sequence in enumerate(sequences):
             tokens[row, : len(sequence)] = sequence
         return Decoded(tokens, lengths, np.asarray(scores, np.float32))

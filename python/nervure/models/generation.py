@@ -9,6 +9,7 @@ from nervure import _core
 from nervure._core import Tensor
 from nervure.nn import Module
 from nervure.nn import functional as F
+from nervure.nn._lengths import Lengths, checked_lengths
 
 from . import decoding
 from .decoding import Decoded
@@ -43,7 +44,7 @@ class Generation(Module):
     def generate(
         self,
         source: Tensor,
-        source_lengths: Tensor | None = None,
+        source_lengths: Lengths = None,
         max_length: int = 50,
         *,
         method: str = "greedy",
@@ -57,7 +58,7 @@ class Generation(Module):
         Parameters
         ----------
         source : Tensor, (B, S), int64
-        source_lengths : Tensor, (B,), int64, optional
+        source_lengths : Tensor, array or sequence of int, (B,), optional
         max_length : int, default 50
             Tokens after which a target is cut off.
         method : str, default "greedy"
@@ -96,7 +97,7 @@ class Generation(Module):
 def sequence_loss(
     logits: Tensor,
     target: Tensor,
-    lengths: Tensor | None,
+    lengths: Lengths,
     padding: int,
     label_smoothing: float = 0.0,
 ) -> Tensor:
@@ -108,8 +109,12 @@ def sequence_loss(
     if lengths is None:
         hidden = target == padding
     else:
+        if isinstance(lengths, Tensor) and lengths.dtype == _core.dtype.float32:
+            lengths = _whole(lengths)  # `lengths + 1`, with the end: arithmetic gives float32
+        ends = checked_lengths("sequence_loss", lengths, *target.shape)
+        assert ends is not None
         place = _core.arange(0, target.shape[1], 1, _core.dtype.int64)
-        hidden = _core.ge(place, lengths.unsqueeze(1))
+        hidden = _core.ge(place, ends.unsqueeze(1))
     masked = _core.masked_fill(target, hidden, _IGNORED)
     return F.cross_entropy(
         logits.reshape(-1, logits.shape[-1]),
@@ -117,3 +122,10 @@ def sequence_loss(
         ignore_index=_IGNORED,
         label_smoothing=label_smoothing,
     )
+
+
+def _whole(lengths: Tensor) -> Tensor:
+    found = _core.cast(lengths, _core.dtype.int64)
+    if not _core.eq(found, lengths).numpy().all():
+        raise ValueError(f"[sequence_loss] lengths must be whole numbers, got {lengths.tolist()}")
+    return found

@@ -23,6 +23,7 @@ from nervure.nn import (
     Embedding,
     Linear,
 )
+from nervure.nn._lengths import Lengths, lengths_tensor
 
 from .generation import Generation, sequence_loss
 
@@ -140,13 +141,14 @@ class Seq2Seq(Generation):
     # ---- encoder -------------------------------------------------------------------------------
 
     def encode(
-        self, source: Tensor, source_lengths: Tensor | None = None
+        self, source: Tensor, source_lengths: Lengths = None
     ) -> tuple[Memory, RecurrentState]:
         """Read a source (B, S): the memory, and the decoder's initial state."""
+        lengths = lengths_tensor("Seq2Seq", source_lengths)
         embedded = self.drop.forward(self.source_embedding.forward(source))
-        outputs, state = self.encoder.forward(embedded, lengths=source_lengths)
+        outputs, state = self.encoder.forward(embedded, lengths=lengths)
         keys = None if self.attention is None else self.attention.project(outputs)
-        memory = Memory(outputs, source_lengths, keys)
+        memory = Memory(outputs, lengths, keys)
         if self.bridge_cell is None:
             return memory, self._bridged(self.bridge, state)
         hidden, cell = state
@@ -164,7 +166,7 @@ class Seq2Seq(Generation):
         self,
         source: Tensor,
         target: Tensor,
-        source_lengths: Tensor | None = None,
+        source_lengths: Lengths = None,
         teacher_forcing: float = 1.0,
     ) -> Tensor:
         """Logits (B, T, target_size) of the tokens of ``target``, each after those before it.
@@ -173,7 +175,7 @@ class Seq2Seq(Generation):
         ----------
         source, target : Tensor, (B, S) and (B, T), int64
             The target without ``bos``, with ``eos``.
-        source_lengths : Tensor, (B,), int64, optional
+        source_lengths : Tensor, array or sequence of int, (B,), optional
         teacher_forcing : float, default 1.0
             Probability, for each step, of feeding the true token before it instead of the most
             probable one (scheduled sampling). 1.0 is much the fastest: see Notes.
@@ -218,7 +220,7 @@ class Seq2Seq(Generation):
             joined.append(hidden)
         return self.output.forward(_core.cat(joined, 1))
 
-    def start(self, source: Tensor, source_lengths: Tensor | None = None) -> DecoderState:
+    def start(self, source: Tensor, source_lengths: Lengths = None) -> DecoderState:
         """The state before the first token."""
         memory, recurrent = self.encode(source, source_lengths)
         return DecoderState(memory, recurrent)
@@ -282,8 +284,8 @@ class Seq2Seq(Generation):
         self,
         source: Tensor,
         target: Tensor,
-        source_lengths: Tensor | None = None,
-        target_lengths: Tensor | None = None,
+        source_lengths: Lengths = None,
+        target_lengths: Lengths = None,
         *,
         teacher_forcing: float = 1.0,
         label_smoothing: float = 0.0,

@@ -28,6 +28,7 @@ from nervure.nn import (
     TransformerEncoderLayer,
     init,
 )
+from nervure.nn._lengths import Lengths, lengths_tensor
 
 from .generation import Generation, sequence_loss
 
@@ -118,30 +119,29 @@ class TransformerSeq2Seq(Generation):
         for embedding in (self.source_embedding, self.target_embedding):
             init.normal_(embedding.weight, std=1.0 / self.scale)
 
-    def encode(self, source: Tensor, source_lengths: Tensor | None = None) -> Tensor:
+    def encode(self, source: Tensor, source_lengths: Lengths = None) -> Tensor:
         """Read a source (B, S): the memory (B, S, d_model)."""
         x = self._embedded(self.source_embedding, source, 0)
-        return self.encoder.forward(x, lengths=source_lengths)
+        return self.encoder.forward(x, lengths=lengths_tensor("TransformerSeq2Seq", source_lengths))
 
     def _embedded(self, embedding: Embedding, tokens: Tensor, offset: int) -> Tensor:
         x = embedding.forward(tokens) * self.scale
         return self.drop.forward(self.positions.forward(x, offset))
 
-    def forward(
-        self, source: Tensor, target: Tensor, source_lengths: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, source: Tensor, target: Tensor, source_lengths: Lengths = None) -> Tensor:
         """Logits (B, T, target_size) of the tokens of ``target``, each after those before it."""
-        memory = self.encode(source, source_lengths)
+        ends = lengths_tensor("TransformerSeq2Seq", source_lengths)
+        memory = self.encode(source, ends)
         x = self._embedded(self.target_embedding, self.shifted(target), 0)
-        y = self.decoder.forward(x, memory, tgt_is_causal=True, memory_lengths=source_lengths)
+        y = self.decoder.forward(x, memory, tgt_is_causal=True, memory_lengths=ends)
         return self.output.forward(y)
 
     def loss(
         self,
         source: Tensor,
         target: Tensor,
-        source_lengths: Tensor | None = None,
-        target_lengths: Tensor | None = None,
+        source_lengths: Lengths = None,
+        target_lengths: Lengths = None,
         *,
         label_smoothing: float = 0.0,
     ) -> Tensor:
@@ -149,10 +149,11 @@ class TransformerSeq2Seq(Generation):
         logits = self.forward(source, target, source_lengths)
         return sequence_loss(logits, target, target_lengths, self.padding, label_smoothing)
 
-    def start(self, source: Tensor, source_lengths: Tensor | None = None) -> TransformerState:
+    def start(self, source: Tensor, source_lengths: Lengths = None) -> TransformerState:
         """The state before the first token."""
         caches = [KeyValueCache() for _ in range(self.decoder.num_layers)]
-        return TransformerState(self.encode(source, source_lengths), source_lengths, caches)
+        lengths = lengths_tensor("TransformerSeq2Seq", source_lengths)
+        return TransformerState(self.encode(source, lengths), lengths, caches)
 
     def step(self, tokens: Tensor, state: TransformerState) -> tuple[Tensor, TransformerState]:
         """Logits (B, target_size) of the next token after ``tokens`` (B,); the caches grow."""

@@ -5,18 +5,39 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
 from operator import index
 from typing import Any, TypeAlias
 
 from nervure import _core
 from nervure._core import Tensor
 from nervure.nn import init
+from nervure.nn._lengths import Lengths, lengths_tensor
 from nervure.nn.module import Module
 from nervure.nn.parameter import Parameter
 
-Lengths: TypeAlias = Tensor | Sequence[int] | Any | None
 States: TypeAlias = tuple[Tensor, ...]
+
+NORM_NAMES = ("gain_ih", "gain_hh", "gain_c", "bias_c")
+
+
+def norm_shapes(hidden: int, bias: bool) -> dict[str, tuple[int, ...]]:
+    """The parameters that layer normalisation adds to an LSTM."""
+    gates = 4 * hidden
+    shapes: dict[str, tuple[int, ...]] = {
+        "gain_ih": (gates,),
+        "gain_hh": (gates,),
+        "gain_c": (hidden,),
+    }
+    return shapes | {"bias_c": (hidden,)} if bias else shapes
+
+
+def reset_norm(module: Module) -> None:
+    """Gains 1, biases 0: at first the sums of the gates are normalised, and nothing else."""
+    for name, parameter in module.named_parameters():
+        if name.startswith("gain_"):
+            init.ones_(parameter)
+        elif name.startswith("bias_"):
+            init.zeros_(parameter)
 
 
 class Recurrent(Module):
@@ -169,7 +190,7 @@ class Recurrent(Module):
                 states = tuple(_core.unsqueeze(s, 1) for s in states)
             y, final = self._layers(_core.unsqueeze(x, 0), states, None)
             return _core.squeeze(y, 0), self._packed(tuple(_core.squeeze(s, 1) for s in final))
-        ends = lengths if lengths is None or isinstance(lengths, Tensor) else _core.tensor(lengths)
+        ends = lengths_tensor(name, lengths)
         if self.batch_first:
             y, final = self._layers(x, states, ends)
         else:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from nervure import _core
 from nervure._core import Tensor
 from nervure.nn import functional as F
+from nervure.nn._lengths import Lengths, checked_lengths
 from nervure.nn.linear import Linear
 from nervure.nn.module import Module
 
@@ -47,7 +48,7 @@ class AdditiveAttention(Module):
         query: Tensor,
         keys: Tensor,
         values: Tensor | None = None,
-        lengths: Tensor | None = None,
+        lengths: Lengths = None,
         *,
         projected: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
@@ -59,7 +60,7 @@ class AdditiveAttention(Module):
         keys : Tensor, (B, S, key_size)
         values : Tensor, (B, S, F), optional
             ``keys`` by default.
-        lengths : Tensor, (B,), int64, optional
+        lengths : Tensor, array or sequence of int, (B,), optional
             How many keys of each row count.
         projected : Tensor, (B, S, hidden_size), optional
             :meth:`project` of the keys, if it has been computed before.
@@ -77,7 +78,7 @@ class AdditiveAttention(Module):
             query = query.unsqueeze(1)
         joint = (self.query_proj(query).unsqueeze(2) + projected.unsqueeze(1)).tanh()
         scores = self.score(joint).squeeze(-1)
-        return _weigh(scores, values, lengths, single)
+        return _weigh("AdditiveAttention", scores, values, lengths, single)
 
 
 class DotAttention(Module):
@@ -123,7 +124,7 @@ class DotAttention(Module):
         query: Tensor,
         keys: Tensor,
         values: Tensor | None = None,
-        lengths: Tensor | None = None,
+        lengths: Lengths = None,
         *,
         projected: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
@@ -134,14 +135,16 @@ class DotAttention(Module):
         if single:
             query = query.unsqueeze(1)
         scores = _core.matmul(query, projected.transpose(1, 2))
-        return _weigh(scores if self.scale == 1.0 else scores * self.scale, values, lengths, single)
+        scores = scores if self.scale == 1.0 else scores * self.scale
+        return _weigh("DotAttention", scores, values, lengths, single)
 
 
 def _weigh(
-    scores: Tensor, values: Tensor, lengths: Tensor | None, single: bool
+    name: str, scores: Tensor, values: Tensor, lengths: Lengths, single: bool
 ) -> tuple[Tensor, Tensor]:
     """Context and weights from the scores (B, T, S) of values (B, S, F)."""
-    weights = F.softmax(scores, -1) if lengths is None else _masked_softmax(scores, lengths)
+    ends = checked_lengths(name, lengths, scores.shape[0], scores.shape[-1])
+    weights = F.softmax(scores, -1) if ends is None else _masked_softmax(scores, ends)
     context = _core.matmul(weights, values)
     if single:
         return context.squeeze(1), weights.squeeze(1)

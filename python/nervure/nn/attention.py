@@ -10,6 +10,7 @@ from nervure import _core
 from nervure._core import Tensor
 from nervure.nn import functional as F
 from nervure.nn import init
+from nervure.nn._lengths import Lengths, lengths_tensor
 from nervure.nn.linear import Linear
 from nervure.nn.module import Module
 from nervure.nn.parameter import Parameter
@@ -179,7 +180,7 @@ class MultiheadAttention(Module):
         average_attn_weights: bool = True,
         is_causal: bool = False,
         *,
-        lengths: Tensor | None = None,
+        lengths: Lengths = None,
         cache: KeyValueCache | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Let every position of ``query`` look at the positions of ``key`` and ``value``.
@@ -202,7 +203,7 @@ class MultiheadAttention(Module):
             Weights averaged over the heads, (B, T, S), or of each, (B, num_heads, T, S).
         is_causal : bool, default False
             Position ``i`` looks at positions ``0 .. i`` only. Needs no ``attn_mask``.
-        lengths : Tensor, (B,), int64, optional
+        lengths : Tensor, array or sequence of int, (B,), optional
             How many keys of each row count, instead of a ``key_padding_mask``.
         cache : KeyValueCache, optional
             Keys and values of earlier calls. ``key`` holds the new positions only; the query looks
@@ -239,6 +240,7 @@ class MultiheadAttention(Module):
         elif not self.batch_first:
             query, key, value = (x.transpose(0, 1) for x in (query, key, value))
         mask = self._mask(key_padding_mask, attn_mask, query.shape, key.shape)
+        lengths = lengths_tensor("MultiheadAttention", lengths)
         p = self.dropout if self.training else 0.0
         weights = None
         if packed and self.in_proj_weight is not None and not need_weights and cache is None:

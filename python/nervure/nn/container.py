@@ -106,14 +106,24 @@ class _ModuleSequence(Module):
 _warned_of_bias = False
 
 
+def warned_of_bias() -> bool:
+    """Whether a Sequential has warned of a bias without effect."""
+    return _warned_of_bias
+
+
+def takes_back_bias(layer: Module, after: Module) -> bool:
+    """Whether a layer has a bias and the module after it takes away its effect again."""
+    if not getattr(after, "_cancels_bias", False):
+        return False
+    bias = vars(layer).get("bias")
+    return isinstance(bias, Parameter) and not getattr(layer, "activation", "")
+
+
 def _warn_of_bias(modules: Sequence[Module]) -> None:
     """Warn, once, of a bias whose effect the next module takes away again."""
     global _warned_of_bias
     for i, (layer, after) in enumerate(itertools.pairwise(modules)):
-        if not getattr(after, "_cancels_bias", False):
-            continue
-        bias = vars(layer).get("bias")
-        if isinstance(bias, Parameter) and not getattr(layer, "activation", ""):
+        if takes_back_bias(layer, after):
             _warned_of_bias = True
             warnings.warn(
                 f"[Sequential] the bias of module {i} ({type(layer).__name__}) has no effect: "

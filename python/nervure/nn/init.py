@@ -14,6 +14,24 @@ from nervure import _core
 from nervure._core import Tensor
 from nervure._grad_mode import no_grad
 
+__all__ = [
+    "calculate_gain",
+    "constant_",
+    "dirac_",
+    "eye_",
+    "kaiming_normal_",
+    "kaiming_uniform_",
+    "normal_",
+    "ones_",
+    "orthogonal_",
+    "sparse_",
+    "trunc_normal_",
+    "uniform_",
+    "xavier_normal_",
+    "xavier_uniform_",
+    "zeros_",
+]
+
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     """Factor by which a nonlinearity asks for larger weights.

@@ -7,7 +7,8 @@ from operator import index
 
 from nervure import _core
 from nervure._core import Tensor
-from nervure.nn._recurrent import Lengths, Recurrent, States
+from nervure.nn._lengths import Lengths
+from nervure.nn._recurrent import NORM_NAMES, Recurrent, States, norm_shapes, reset_norm
 
 
 class RNN(Recurrent):
@@ -200,6 +201,11 @@ class LSTM(Recurrent):
     zoneout : float or (float, float), default 0.0
         Probability, for h and for c, with which a unit keeps its old state at a step of training;
         in evaluation old and new state are averaged with these weights [5]_.
+    layer_norm : bool, default False
+        Layer normalisation of both products and of the cell [6]_: ``LN(W x; gain_ih) + b +
+        LN(W_h h; gain_hh) + b_h`` for the sums of all gates, over the ``4 hidden_size`` of them
+        together, and ``h' = o tanh(LN(c'; gain_c) + bias_c)``, with
+        ``LN(v; a) = a (v - mean(v)) / sqrt(variance(v) + 1e-5)``. Gains begin as 1, biases as 0.
 
     Attributes
     ----------
@@ -211,6 +217,9 @@ class LSTM(Recurrent):
         With ``proj_size``.
     weight_peephole_l0 : Parameter, (3, hidden_size)
         With ``peepholes``: of i, f, o.
+    gain_ih_l0, gain_hh_l0, gain_c_l0, bias_c_l0 : Parameter
+        With ``layer_norm``: ``(4 hidden_size,)`` twice and ``(hidden_size,)`` twice; without
+        ``bias`` there is no ``bias_c``.
 
     Raises
     ------
@@ -233,11 +242,12 @@ class LSTM(Recurrent):
     .. [4] Gal and Ghahramani, "A theoretically grounded application of dropout in recurrent neural
        networks", 2016, https://arxiv.org/abs/1512.05287
     .. [5] Krueger et al., "Zoneout", 2017, https://arxiv.org/abs/1606.01305
+    .. [6] Ba, Kiros and Hinton, "Layer normalization", 2016, https://arxiv.org/abs/1607.06450
     """
 
     _gates = 4
     _state_names = ("h0", "c0")
-    _weight_names = (
+    _weight_names: tuple[str, ...] = (
         "weight_ih",
         "weight_hh",
         "bias_ih",
@@ -260,6 +270,7 @@ class LSTM(Recurrent):
         peepholes: bool = False,
         recurrent_dropout: float = 0.0,
         zoneout: float | tuple[float, float] = 0.0,
+        layer_norm: bool = False,
     ) -> None:
         super().__init__(
             input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional
@@ -281,6 +292,9 @@ class LSTM(Recurrent):
                 raise ValueError(f"[LSTM] {name} must be a probability in [0, 1), got {p}")
         if self.proj_size and any(self.zoneout):
             raise ValueError("[LSTM] zoneout and proj_size do not go together")
+        self.layer_norm = bool(layer_norm)
+        if self.layer_norm:
+            self._weight_names = (*self._weight_names, *NORM_NAMES)
         self._create_parameters()
 
     def _output_size(self) -> int:
@@ -292,7 +306,18 @@ class LSTM(Recurrent):
             shapes["weight_hr"] = (self.proj_size, self.hidden_size)
         if self.peepholes:
             shapes["weight_peephole"] = (3, self.hidden_size)
+        if self.layer_norm:
+            shapes |= norm_shapes(self.hidden_size, self.bias)
         return shapes
+
+    def reset_parameters(self) -> None:
+        """Draw new initial values, uniform in ``(-k, k)`` with ``k = 1 / sqrt(hidden_size)``.
+
+        With ``layer_norm`` gains become 1 and biases 0.
+        """
+        super().reset_parameters()
+        if self.layer_norm:
+            reset_norm(self)
 
     def _mask(self, batch: int) -> Tensor | None:
         if not (self.recurrent_dropout and self.training):
@@ -355,7 +380,8 @@ class LSTM(Recurrent):
         text += ", peepholes=True" if self.peepholes else ""
         if self.recurrent_dropout:
             text += f", recurrent_dropout={self.recurrent_dropout}"
-        return text + (f", zoneout={self.zoneout}" if any(self.zoneout) else "")
+        text += f", zoneout={self.zoneout}" if any(self.zoneout) else ""
+        return text + (", layer_norm=True" if self.layer_norm else "")
 
 
 def _named(zoneout: tuple[float, float]) -> tuple[tuple[str, float], ...]:

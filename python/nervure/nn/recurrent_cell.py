@@ -5,7 +5,14 @@ from __future__ import annotations
 
 from nervure import _core
 from nervure._core import Tensor
-from nervure.nn._recurrent import RecurrentCell, States
+from nervure.nn._recurrent import (
+    NORM_NAMES,
+    RecurrentCell,
+    States,
+    norm_shapes,
+    reset_norm,
+)
+from nervure.nn.parameter import Parameter
 
 
 class RNNCell(RecurrentCell):
@@ -93,13 +100,15 @@ class LSTMCell(RecurrentCell):
 
     Parameters
     ----------
-    input_size, hidden_size, bias
+    input_size, hidden_size, bias, layer_norm
         As in :class:`LSTM`.
 
     Attributes
     ----------
     weight_ih, weight_hh, bias_ih, bias_hh : Parameter
         Shaped as in :class:`LSTM`.
+    gain_ih, gain_hh, gain_c, bias_c : Parameter
+        With ``layer_norm``; shaped as in :class:`LSTM`.
 
     Raises
     ------
@@ -113,9 +122,30 @@ class LSTMCell(RecurrentCell):
 
     _gates = 4
     _state_names = ("h", "c")
+    layer_norm = False
+
+    def __init__(
+        self, input_size: int, hidden_size: int, bias: bool = True, *, layer_norm: bool = False
+    ) -> None:
+        super().__init__(input_size, hidden_size, bias)
+        if layer_norm:
+            self.layer_norm = True
+            for name, shape in norm_shapes(self.hidden_size, self.bias).items():
+                setattr(self, name, Parameter(_core.empty(shape)))
+            self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw new initial values; with ``layer_norm`` gains become 1 and biases 0."""
+        super().reset_parameters()
+        if self.layer_norm:
+            reset_norm(self)
 
     def _weights(self) -> list[Tensor | None]:
-        return [*super()._weights(), None, None]
+        weights = [*super()._weights(), None, None]
+        if self.layer_norm:
+            own = vars(self)
+            weights += [own.get(name) for name in NORM_NAMES]
+        return weights
 
     def _cell(self, x: Tensor, states: tuple[Tensor | None, ...]) -> States:
         return _core.lstm(x, states[0], states[1], self._weights())[1:]
@@ -126,3 +156,7 @@ class LSTMCell(RecurrentCell):
         """Give the next states ``(h, c)``."""
         h, c = self._run(x, state)
         return h, c
+
+    def extra_repr(self) -> str:
+        """Sizes, and what differs from the defaults."""
+        return super().extra_repr() + (", layer_norm=True" if self.layer_norm else "")

@@ -12,6 +12,7 @@ import copy
 from collections.abc import Sequence
 
 from nervure._core import Tensor
+from nervure.nn._lengths import Lengths
 from nervure.nn.attention import KeyValueCache, MultiheadAttention
 from nervure.nn.container import ModuleList
 from nervure.nn.dropout import Dropout
@@ -102,7 +103,7 @@ class TransformerEncoderLayer(Module):
         src_key_padding_mask: Tensor | None = None,
         is_causal: bool = False,
         *,
-        lengths: Tensor | None = None,
+        lengths: Lengths = None,
         cache: KeyValueCache | None = None,
     ) -> Tensor:
         """Map ``(B, T, d_model)`` to the same shape.
@@ -168,7 +169,7 @@ class TransformerEncoder(Module):
         src_key_padding_mask: Tensor | None = None,
         is_causal: bool = False,
         *,
-        lengths: Tensor | None = None,
+        lengths: Lengths = None,
         caches: Sequence[KeyValueCache] | None = None,
     ) -> Tensor:
         """Pass ``(B, T, d_model)`` through all layers; ``caches``: one per layer."""
@@ -242,8 +243,8 @@ class TransformerDecoderLayer(Module):
         tgt_is_causal: bool = False,
         memory_is_causal: bool = False,
         *,
-        tgt_lengths: Tensor | None = None,
-        memory_lengths: Tensor | None = None,
+        tgt_lengths: Lengths = None,
+        memory_lengths: Lengths = None,
         cache: KeyValueCache | None = None,
     ) -> Tensor:
         """Map a target ``(B, T, d_model)`` and a memory ``(B, S, d_model)`` to ``(B, T, d_model)``.
@@ -322,8 +323,8 @@ class TransformerDecoder(Module):
         tgt_is_causal: bool = False,
         memory_is_causal: bool = False,
         *,
-        tgt_lengths: Tensor | None = None,
-        memory_lengths: Tensor | None = None,
+        tgt_lengths: Lengths = None,
+        memory_lengths: Lengths = None,
         caches: Sequence[KeyValueCache] | None = None,
     ) -> Tensor:
         """Pass a target through all layers; ``caches``: one per layer."""

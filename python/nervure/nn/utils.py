@@ -14,6 +14,15 @@ from nervure.nn.conv import Conv1d, Conv2d, ConvTranspose2d
 from nervure.nn.norm import BatchNorm1d, BatchNorm2d
 from nervure.nn.parameter import Parameter
 
+__all__ = [
+    "clip_grad_norm_",
+    "clip_grad_value_",
+    "fuse_conv_bn_eval",
+    "parameters_to_vector",
+    "row_gradient",
+    "vector_to_parameters",
+]
+
 C = TypeVar("C", Conv1d, Conv2d, ConvTranspose2d)
 
 

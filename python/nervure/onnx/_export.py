@@ -61,6 +61,8 @@ class _Standin:
 
     def _value(self, value: Any) -> Any:
         """Tensors of the model's own as weights."""
+        if type(value) is tuple:
+            return tuple(map(self._value, value))
         if isinstance(value, Tensor):
             return Value(self._graph, self._graph.weight("tensor", value), value)
         return value

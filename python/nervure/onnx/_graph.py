@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,15 @@ class Graph:
         names = [self.name(kind.lower()) for _ in range(outputs)]
         self.nodes.append(onnx.helper.make_node(kind, list(inputs), names, **attributes))
         return names[0] if outputs == 1 else names
+
+    @contextmanager
+    def apart(self) -> Iterator[list[Any]]:
+        """Nodes that are added inside the block go into a list of their own: the body of a loop."""
+        outer, self.nodes = self.nodes, []
+        try:
+            yield self.nodes
+        finally:
+            self.nodes = outer
 
     def weight(self, name: str, values: Any) -> str:
         """A weight under the name of the state dict; the same one twice is written once."""
@@ -202,5 +212,7 @@ class Value:
 
 
 def example_of(value: Any) -> Any:
-    """The example of a value; anything else as it is."""
+    """The example of a value, or of those in a tuple; anything else as it is."""
+    if type(value) is tuple:
+        return tuple(map(example_of, value))
     return value.example if isinstance(value, Value) else value

@@ -17,6 +17,7 @@ from nervure import nn
 from nervure.nn import Module
 from nervure.onnx._graph import Graph, Value
 from nervure.onnx._layers import ExportError, Writer
+from nervure.onnx._scan import lstm_layer
 
 # Where the gates of ONNX are among ours: i f g o and r z n.
 GATES = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN": (0,)}
@@ -60,6 +61,11 @@ def _kind(module: Module) -> str:
     return type(module).__name__.removesuffix("Cell")
 
 
+def _check_norm(m: Any) -> None:
+    if getattr(m, "layer_norm", False):
+        raise ExportError(f"[export] {type(m).__name__}: ONNX's LSTM has no layer_norm")
+
+
 def _recurrent(
     g: Graph,
     m: Any,
@@ -71,8 +77,9 @@ def _recurrent(
     kind, directions = _kind(m), 2 if m.bidirectional else 1
     if x.ndim != 3:
         raise ExportError(f"[export] {kind}: expected an input with a batch, got {x.shape}")
-    if getattr(m, "proj_size", 0) or any(getattr(m, "zoneout", (0.0,))):
-        raise ExportError(f"[export] {kind}: ONNX has neither proj_size nor zoneout")
+    _check_norm(m)
+    steps = getattr(m, "proj_size", 0) or any(getattr(m, "zoneout", ()))
+    write = lstm_layer if steps else _layer
     states: tuple[Any, ...] = () if state is None else state if kind == "LSTM" else (state,)
     y = g.op("Transpose", x.name, perm=[1, 0, 2]) if m.batch_first else x.name
     ends = "" if lengths is None else g.op("Cast", lengths.name, to=onnx.TensorProto.INT32)
@@ -80,7 +87,7 @@ def _recurrent(
     for layer in range(m.num_layers):
         begin = layer * directions
         own = [s[begin : begin + directions].name if m.num_layers > 1 else s.name for s in states]
-        y, *final = _layer(g, m, path, layer, y, ends, own)
+        y, *final = write(g, m, path, layer, y, ends, own)
         finals.append(final)
     if m.batch_first:
         y = g.op("Transpose", y, perm=[1, 0, 2])
@@ -117,6 +124,7 @@ def _cell(g: Graph, m: Any, path: str, x: Value, state: Any = None) -> Any:
     kind = _kind(m)
     if x.ndim != 2:
         raise ExportError(f"[export] {kind}Cell: expected an input with a batch, got {x.shape}")
+    _check_norm(m)
     states: tuple[Any, ...] = () if state is None else state if kind == "LSTM" else (state,)
     weights = _weights(m, kind, [""])
     names = [g.weight(f"{path}{n}", w) for n, w in zip("WRB", weights, strict=False)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from typing import Any
 
 from nervure import _core
@@ -129,6 +130,7 @@ class Optimizer:
         self.param_groups: list[Group] = []
         self._state = ParameterState()
         self._plans: list[_GroupPlans | None] = []
+        self._clip_value = math.inf
         if isinstance(params, (Tensor, Mapping)):
             raise TypeError(
                 "[optim] params must be an iterable of tensors or of dicts, got "
@@ -291,6 +293,31 @@ class Optimizer:
             lines += [f"    {k}: {group[k]}" for k in sorted(group) if k != "params"]
         return "\n".join([*lines, ")"])
 
+    @contextmanager
+    def clipped(self, clip_value: float) -> Iterator[None]:
+        """Inside the block, steps limit every element of the gradients to +-``clip_value``.
+
+        As :func:`nervure.nn.utils.clip_grad_value_` before each step, but without a pass of its own
+        over the gradients, which stay as they are. For optimisers of this package: one whose
+        ``step`` computes by itself does not look at it.
+
+        Raises
+        ------
+        ValueError
+            If ``clip_value`` is negative or NaN.
+        """
+        require(clip_value >= 0, "clip_value", "a number and not negative", clip_value)
+        before = self._clip_value
+        self._set_clip_value(clip_value)
+        try:
+            yield
+        finally:
+            self._set_clip_value(before)
+
+    def _set_clip_value(self, clip_value: float) -> None:
+        self._forget_plans()  # which know the limit
+        self._clip_value = clip_value
+
     # -- plans -------------------------------------------------------------------------------
 
     def _plans_for(self, index: int, group: Group, names: tuple[str, ...]) -> list[Plan]:
@@ -322,7 +349,7 @@ class Optimizer:
                 [self._state_tensor(group, p, name) for p in parameters] if name else []
                 for name in names
             ]
-            update_list = _core.UpdateList(parameters, tensors, idle)
+            update_list = _core.UpdateList(parameters, tensors, idle, self._clip_value)
             plans.append(Plan(update_list, parameters, step, first, mu_product))
         self._plans[index] = _GroupPlans(names, group["params"], plans)
         return plans

@@ -21,6 +21,10 @@ class SGD(Optimizer):
     ``p <- p - lr b``; with Nesterov ``p <- p - lr (g + momentum b)``; without momentum
     ``p <- p - lr g``.
 
+    Of a row-sparse gradient, the rows that are in it are updated, with their part of the buffer. A
+    row that is not in the first one begins with ``b = 0``: it gets ``b = (1 - dampening) g`` when
+    its turn comes, as it would with a dense gradient.
+
     Parameters
     ----------
     params : iterable of Tensor or dict

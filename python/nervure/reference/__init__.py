@@ -93,6 +93,10 @@ from .loss import (
     smooth_l1_loss,
     smooth_l1_loss_backward,
 )
+from .lstm import (
+    lstm,
+    lstm_backward,
+)
 from .matmul import (
     linear,
     linear_backward,
@@ -139,8 +143,6 @@ from .pool import (
 from .recurrent import (
     gru,
     gru_backward,
-    lstm,
-    lstm_backward,
     rnn,
     rnn_backward,
 )

@@ -161,13 +161,13 @@ class MLPClassifier(NetworkClassifier, MLP):
 class MLPRegressor(NetworkRegressor, MLP):
     """Multi-layer perceptron for numbers, with the parameters of scikit-learn's class of that name.
 
+    Those not listed are as in :class:`MLPClassifier`; early stopping goes by R2.
+
     Parameters
     ----------
     loss : {"squared_error", "poisson"}, default "squared_error"
         Half of the squared errors, or half of the Poisson deviance of ``exp(output)``, for targets
         that are not negative.
-    **others
-        As in :class:`MLPClassifier`; early stopping goes by R2.
 
     Attributes
     ----------

@@ -235,6 +235,8 @@ class NeuralNetClassifier(NetClassifier):
 class NeuralNetRegressor(_NeuralNet, NetworkRegressor):
     """Any module as a scikit-learn regressor.
 
+    Parameters not listed are as in :class:`NeuralNetClassifier`; early stopping goes by R2.
+
     Parameters
     ----------
     module : callable or Module, optional
@@ -244,8 +246,6 @@ class NeuralNetRegressor(_NeuralNet, NetworkRegressor):
     loss : callable, optional
         ``loss(output, target)``, both ``(N, outputs)``; gives one value per sample or their mean.
         Default: half of the squared errors.
-    **others
-        As in :class:`NeuralNetClassifier`; early stopping goes by R2.
 
     Attributes
     ----------

@@ -32,8 +32,11 @@ def as_batch(item: Any, needs_target: bool) -> Batch:
     """
     if type(item) is tuple and len(item) == 2 and type(item[0]) is type(item[1]) is Tensor:
         x, y = item  # what most loaders give, and nothing to convert
-        if x.ndim and y.ndim and len(x) == len(y):
-            return Batch(x, y, None, len(x))
+        try:
+            if (size := len(x)) == len(y):
+                return Batch(x, y, None, size)
+        except TypeError:  # one without dimensions, of which there is more to say
+            pass
     is_bare = not isinstance(item, (tuple, list)) or isinstance(item, Padded)
     parts: tuple[Any, ...] = (item,) if is_bare else tuple(item)
     if not 1 <= len(parts) <= 3:

@@ -53,9 +53,19 @@ class Feed:
         return self._length
 
     @property
+    def source(self) -> Any:
+        """What gives the batches."""
+        return self._source
+
+    @property
     def dataset(self) -> Any:
         """The data set behind the batches, if there is one."""
         return getattr(self._source, "dataset", None)
+
+    @property
+    def is_used_up(self) -> bool:
+        """Whether the source was a generator that cannot be gone through again."""
+        return self._once
 
     def epoch(self, done: int = 0) -> Iterator[Any]:
         """Batches of an epoch of which ``done`` have been used up before.

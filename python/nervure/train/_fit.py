@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from nervure.callbacks.base import CallbackList
 from nervure.optim.lr_scheduler import ReduceLROnPlateau
-from nervure.train._batch import Batch, as_batch
+from nervure.train._batch import as_batch
 from nervure.train._feed import Feed
 from nervure.train._interrupt import Interrupt
 from nervure.train._meter import Meter
@@ -86,7 +85,7 @@ class Fit:
     def run(self, resumed: dict[str, Any] | None) -> None:
         """Train to the end, or until something stops it."""
         trainer = self.trainer
-        with self._interrupt:
+        with self._interrupt, self.step.limits():
             self.callbacks.call("on_train_begin", {})
             if resumed is not None:
                 rng = resumed.pop("rng")
@@ -127,15 +126,25 @@ class Fit:
             callbacks.wants("on_train_batch_begin"),
             callbacks.wants("on_train_batch_end"),
         )
-        size = trainer.accumulation_steps
-        for group in _groups(self.feed.epoch(self.batch), size):
+        size, group = trainer.accumulation_steps, []
+        items = self.feed.epoch(self.batch)
+        while True:
+            item = next(items, None)
+            if item is not None:
+                group.append(as_batch(item, needs_target=True))
+                del item
+                if len(group) < size:
+                    continue
+            elif not group:
+                return
             number = self.batch + len(group) - 1
             if begins:
                 callbacks.call("on_train_batch_begin", number, {})
             self.step(group, number)
             if trainer.diverged:
                 return
-            self.batch += len(group)
+            self.batch = number + 1
+            group.clear()  # before the next one is made, which can then have its memory
             if ends:
                 callbacks.call("on_train_batch_end", number, {"loss": self.meter.loss()})
             if trainer.stop_training or self._interrupt.requested:
@@ -166,19 +175,6 @@ class Fit:
         trainer.stop_training = True
         if self.meter.count and self.batch:
             trainer.history.append(self.epoch, self.meter.logs())
-
-
-def _groups(items: Iterator[Any], size: int) -> Iterator[list[Batch]]:
-    """Batches that make one update together."""
-    group: list[Batch] = []
-    while (item := next(items, None)) is not None:
-        group.append(as_batch(item, needs_target=True))
-        del item
-        if len(group) == size:
-            yield group
-            group.clear()  # before the next one is made, which can then have its memory
-    if group:
-        yield group
 
 
 def _step_schedule(scheduler: Any, logs: dict[str, Any]) -> None:

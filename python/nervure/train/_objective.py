@@ -90,10 +90,12 @@ class Objective:
         if self.reduction == "none":
             raise ValueError("[Trainer] the loss must have a reduction, got reduction='none'")
         self._single: Callable[[Tensor, Tensor], Tensor] | None = None
+        self._fits = self.takes_classes and class_dim == 1  # outputs and targets as they are
 
     def __call__(self, output: Any, y: Any, weight: Tensor | None) -> Tensor:
         """Loss of a batch, a 0-d tensor."""
-        output, y = self.fitted(output, y)
+        if not self._fits:
+            output, y = self.fitted(output, y)
         if weight is None:
             loss = self.loss(output, y)
             if not isinstance(loss, Tensor) or loss.numel() != 1:

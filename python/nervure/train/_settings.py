@@ -17,6 +17,13 @@ from nervure.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from nervure.train._feed import Feed
 from nervure.train._objective import ClassWeights
 
+
+class Default(float):
+    """A default that gives way to an option that excludes it."""
+
+
+CLIP_VALUE = Default(5.0)
+
 _OPTIMIZERS = ("adagrad", "adam", "adamw", "nadam", "rmsprop", "sgd")
 
 
@@ -33,7 +40,7 @@ def check_settings(
     for name, value in (("clip_norm", clip_norm), ("clip_value", clip_value)):
         if value is not None and not value > 0:
             raise ValueError(f"[Trainer] {name} must be positive, got {value}")
-    if clip_norm is not None and clip_value is not None:
+    if clip_norm is not None and clip_value is not None and not isinstance(clip_value, Default):
         raise ValueError("[Trainer] clip_norm and clip_value exclude each other")
     for name, value in (("accumulation_steps", accumulation_steps), ("tbptt", tbptt)):
         if value is not None and (not isinstance(value, int) or value < 1):
@@ -104,7 +111,7 @@ def resolve_class_weights(setting: Any, feed: Feed, y: Any) -> ClassWeights | No
         return ClassWeights(setting)
     if setting != "balanced":
         raise ValueError(f"[Trainer] class_weight must be a dict or 'balanced', got {setting!r}")
-    labels = _labels_of(feed.dataset) if y is None else y
+    labels = labels_of(feed.dataset) if y is None else y
     if labels is None or isinstance(labels, (tuple, dict)):
         raise ValueError(
             "[Trainer] class_weight='balanced' needs all labels beforehand: give arrays or a data "
@@ -113,9 +120,10 @@ def resolve_class_weights(setting: Any, feed: Feed, y: Any) -> ClassWeights | No
     return ClassWeights.balanced(labels.numpy() if isinstance(labels, Tensor) else labels)
 
 
-def _labels_of(dataset: Any) -> NDArray[Any] | None:
+def labels_of(dataset: Any) -> NDArray[Any] | None:
+    """All labels of a data set, or None where they are not known beforehand."""
     if hasattr(dataset, "indices"):  # part of another one
-        labels = _labels_of(dataset.dataset)
+        labels = labels_of(dataset.dataset)
         return None if labels is None else labels[dataset.indices]
     labels = getattr(dataset, "y", None)
     if labels is None or isinstance(labels, (tuple, dict)):

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from nervure import _core
@@ -37,6 +39,19 @@ class Step:
         self._parameters = [p for g in trainer.optimizer.param_groups for p in g["params"]]
         self._watched = callbacks.wants("on_gradients")
         self._penalty = trainer._penalty if trainer._penalty else None
+        self._advisor = trainer._advisor
+        # The compiled steps limit gradients on the way; a step that somebody wrote does not.
+        self._limits_itself = type(trainer.optimizer).step.__module__.startswith("nervure.optim.")
+
+    @contextmanager
+    def limits(self) -> Iterator[None]:
+        """Inside the block, steps of the optimiser limit the elements of gradients."""
+        limit = self._trainer.clip_value
+        if limit is None or not self._limits_itself:
+            yield
+            return
+        with self._trainer.optimizer.clipped(limit):
+            yield
 
     def __call__(self, group: list[Batch], number: int) -> None:
         """Update once with some batches, the last of which has this number."""
@@ -48,15 +63,15 @@ class Step:
         trainer.optimizer.zero_grad()
         trainer.last_loss = 0.0
         trainer.current_group.clear()
-        total = sum(batch.size for batch in group)
         for batch in group:
             if self._watched:
                 trainer.current_group.append((batch, None, _core.rng_state()))
-            output = prediction_of(call(trainer.model, batch.x))
+            output = prediction_of(self._call(batch))
             loss = self._loss(output, batch)
             if len(group) == 1 or trainer._objective.reduction == "sum":
                 loss.backward()
             else:
+                total = sum(other.size for other in group)
                 loss.backward(_core.full((), batch.size / total))
             self._meter.add(self._value(loss), batch.size, output, batch.y)
         self._update(number)
@@ -76,7 +91,7 @@ class Step:
             trainer.last_loss = 0.0
             if self._watched:
                 trainer.current_group[:] = [(part, state, _core.rng_state())]
-            result = call(trainer.model, part.x, state=state)
+            result = self._call(part, state=state)
             state = detached(self._state_of(result))
             output = prediction_of(result)
             loss = self._loss(output, part)
@@ -87,6 +102,14 @@ class Step:
             if trainer.stop_training:
                 break
         self._meter.end_shares(batch.size)
+
+    def _call(self, batch: Batch, **more: Any) -> Any:
+        trainer, advisor, x = self._trainer, self._advisor, batch.x
+        if advisor is not None and trainer.step >= advisor.next_step:
+            return advisor.call(batch, **more)
+        return (
+            trainer.model(x) if type(x) is Tensor and not more else call(trainer.model, x, **more)
+        )
 
     @staticmethod
     def _state_of(result: Any) -> Any:
@@ -101,7 +124,7 @@ class Step:
         weight = batch.weight
         if self._class_weights is not None:
             weight = self._class_weights(leaves(batch.y)[0], weight)
-        loss = self._trainer._objective(output, batch.y, weight)
+        loss: Tensor = self._trainer._objective(output, batch.y, weight)
         return loss if self._penalty is None else loss + self._penalty()
 
     def _value(self, loss: Tensor) -> float:
@@ -116,7 +139,10 @@ class Step:
             self._callbacks.call("on_gradients", number, {"loss": trainer.last_loss})
             if trainer.stop_training:
                 return
-        if trainer.clip_value is not None:
+        advisor, loss = self._advisor, trainer.last_loss
+        if advisor is not None and (trainer.step >= advisor.next_step or not math.isfinite(loss)):
+            advisor.look(loss)
+        if trainer.clip_value is not None and not self._limits_itself:
             _core.clip_grad_value_(self._parameters, trainer.clip_value)
         if trainer.clip_norm is not None:
             _core.clip_grad_norm_(self._parameters, trainer.clip_norm)

@@ -24,6 +24,7 @@ from nervure.train._meter import Meter, resolve_metrics
 from nervure.train._objective import Objective, Penalty
 from nervure.train._predictions import joined, probabilities
 from nervure.train._settings import (
+    CLIP_VALUE,
     as_list,
     check_counts,
     check_settings,
@@ -31,6 +32,7 @@ from nervure.train._settings import (
     resolve_optimizer,
     with_progress,
 )
+from nervure.train.advice import Advisor
 from nervure.train.history import History
 
 
@@ -54,9 +56,12 @@ class Trainer:
         batches. Predictions are probabilities where the loss says that outputs are logits.
     clip_norm : float, optional
         Greatest norm of all gradients together.
-    clip_value : float, optional
-        Greatest absolute value of each element of the gradients; 5.0 is a common choice for
-        recurrent networks.
+    clip_value : float or None, default 5.0
+        Greatest absolute value of each element of the gradients, which hardly ever gets there when
+        the loss is a mean: it catches the steps that would throw the weights far away, as those of
+        recurrent networks now and then. None limits nothing. Together with ``clip_norm`` the
+        default is None. Optimisers of nervure apply it in their step, without a pass over the
+        gradients; these stay as they are. ``fit`` reads the setting when it begins.
     accumulation_steps : int, default 1
         Batches whose gradients make one update, which is that of one batch of all their samples
         (but for layers that look at the batch, as batch norm does).
@@ -81,6 +86,12 @@ class Trainer:
     class_dim : {1, -1}, default 1
         Where outputs of more than two dimensions have their classes, for cross-entropy and NLL: 1
         as in PyTorch, ``(N, C, T)``, or -1, ``(N, T, C)``.
+    advice : bool, default True
+        Whether ``fit`` looks at some of the updates, for about a hundredth of its time, and warns,
+        each time once, of symmetric weights, dead ReLUs, saturated gates, exploding or vanishing
+        gradients, a bias before batch norm, class imbalance measured by accuracy alone, a learning
+        rate that diverges, and softmax before cross-entropy: a :class:`TrainingWarning` that says
+        what to do. It changes nothing.
 
     Attributes
     ----------
@@ -92,6 +103,8 @@ class Trainer:
         True ends the training after the event at which it is set.
     interrupted : bool
         Whether Ctrl-C ended the last ``fit``.
+    warnings : list of str
+        What training warned of so far, for :meth:`report`.
 
     Raises
     ------
@@ -123,7 +136,7 @@ class Trainer:
         metrics: Any = None,
         *,
         clip_norm: float | None = None,
-        clip_value: float | None = None,
+        clip_value: float | None = CLIP_VALUE,
         accumulation_steps: int = 1,
         scheduler: LRScheduler | ReduceLROnPlateau | None = None,
         scheduler_step: str = "epoch",
@@ -132,6 +145,7 @@ class Trainer:
         ema_decay: float | None = None,
         tbptt: int | None = None,
         class_dim: int = 1,
+        advice: bool = True,
     ) -> None:
         if not isinstance(model, nn.Module):
             raise TypeError(f"[Trainer] model must be a Module, got {type(model).__name__}")
@@ -144,7 +158,7 @@ class Trainer:
             raise ValueError("[Trainer] the scheduler must be one of the trainer's optimizer")
         self.metrics = resolve_metrics(metrics)
         self.clip_norm = clip_norm
-        self.clip_value = clip_value
+        self.clip_value = None if clip_norm is not None else clip_value
         self.accumulation_steps = accumulation_steps
         self.scheduler = scheduler
         self.scheduler_step = scheduler_step
@@ -161,7 +175,10 @@ class Trainer:
         # Batches of the update under way, states and random numbers before each: for callbacks that
         # look at gradients.
         self.current_group: list[tuple[Batch, Any, tuple[int, int]]] = []
+        self._advisor = Advisor(self) if advice else None
         self._run: Fit | None = None
+        self._validation: Feed | None = None  # of the last fit, for report()
+        self.warnings: list[str] = []
         self._pending: dict[str, Any] | None = None
 
     @property
@@ -269,6 +286,7 @@ class Trainer:
         elif validation_split:
             parts, held_out = split_off(*parts, validation_split)
             validation = open_feed(*held_out, checked)
+        self._validation = validation
         options = Options(batch_size, shuffle, steps_per_epoch, epochs - initial_epoch)
         check_counts(epochs=epochs, initial_epoch=initial_epoch, validation_freq=validation_freq)
         feed = open_feed(*parts, options)
@@ -288,6 +306,9 @@ class Trainer:
             chain,
             resolve_class_weights(class_weight, feed, parts[1]),
         )
+        if self._advisor is not None:
+            weighted = class_weight is not None or sample_weight is not None
+            self._advisor.begin(feed, parts[1], weighted)
         try:
             self._run.run(resumed)
         finally:
@@ -439,6 +460,62 @@ class Trainer:
         finally:
             for module, mode in modes:
                 module.training = mode
+
+    # ---- report ----------------------------------------------------------------------------------
+
+    def report(
+        self,
+        path: str | os.PathLike[str],
+        validation_data: Any = None,
+        *,
+        inputs: Any = None,
+        class_names: Sequence[object] | None = None,
+        tokens: Sequence[object] | None = None,
+        title: str | None = None,
+    ) -> Path:
+        """Write one HTML page about the training and the model, with all pictures in it.
+
+        Learning curves, metrics, confusion matrix and ROC curves of classifiers, the modules with
+        shapes and parameters, histograms of weights, filters of convolutions, gradients by layer
+        and through time, attention maps, activations, settings, versions, and what was warned of.
+        The page holds everything itself: no script, and nothing is fetched from elsewhere. The
+        trainer, the model and nervure's random numbers stay as they are.
+
+        Parameters
+        ----------
+        path : str or PathLike
+            The file, ``"report.html"`` say; it is there whole or not at all.
+        validation_data : (x, y), (x, y, sample_weight), Dataset or DataLoader, optional
+            What is evaluated, and whose first samples gradients, attention and activations are
+            shown for. By default the validation data of the last :meth:`fit`; without any, the page
+            goes without these.
+        inputs : array, tuple or dict of arrays, optional
+            Inputs of the model, whose first sample attention and activations are shown for, instead
+            of validation data.
+        class_names : list of str, optional
+            Names of the classes 0, 1, ...
+        tokens : list of str, optional
+            Words of the first sample, as labels of attention maps.
+        title : str, optional
+            Heading of the page; the name of the model's class by default.
+
+        Returns
+        -------
+        Path
+            The file.
+
+        Raises
+        ------
+        ImportError
+            Without matplotlib, which ``pip install 'nervure[plot]'`` installs.
+        ValueError
+            For data that do not fit the model, or another number of class names.
+        OSError
+            If the file cannot be written; what was there before stays.
+        """
+        from nervure.report import write_report  # not needed to train
+
+        return write_report(self, path, validation_data, inputs, class_names, tokens, title)
 
     # ---- checkpoints -----------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ import math
 from nervure import _core
 from nervure._core import Tensor
 from nervure._grad_mode import is_grad_enabled
+from nervure.nn._lengths import Lengths, checked_lengths, lengths_tensor
 
 
 def scaled_dot_product_attention(
@@ -19,7 +20,7 @@ def scaled_dot_product_attention(
     is_causal: bool = False,
     scale: float | None = None,
     *,
-    lengths: Tensor | None = None,
+    lengths: Lengths = None,
 ) -> Tensor:
     r"""``softmax(scale * query @ key^T + attn_mask) @ value`` without storing the weights.
 
@@ -39,7 +40,7 @@ def scaled_dot_product_attention(
         Query ``i`` looks at keys ``0 .. i`` only.
     scale : float, optional
         ``1 / sqrt(D)`` by default.
-    lengths : Tensor, (B,), int64, optional
+    lengths : Tensor, array or sequence of int, (B,), optional
         How many of the keys of each row of the batch count. The others are never read.
 
     Returns
@@ -64,13 +65,15 @@ def scaled_dot_product_attention(
     ----------
     .. [1] Dao et al., "FlashAttention", 2022, https://arxiv.org/abs/2205.14135
     """
+    attn_mask = attn_mask if attn_mask is None else _tensor(attn_mask)
     if attn_mask is not None and attn_mask.requires_grad and is_grad_enabled():
         weights = attention_weights(query, key, attn_mask, is_causal, scale, lengths=lengths)
         return _core.matmul(_core.dropout(weights, dropout_p) if dropout_p else weights, value)
     if attn_mask is not None and attn_mask.requires_grad:
         attn_mask = attn_mask.detach()
+    ends = lengths_tensor("scaled_dot_product_attention", lengths)
     return _core.scaled_dot_product_attention(
-        query, key, value, attn_mask, lengths, dropout_p, is_causal, scale
+        query, key, value, attn_mask, ends, dropout_p, is_causal, scale
     )
 
 
@@ -81,25 +84,29 @@ def attention_weights(
     is_causal: bool = False,
     scale: float | None = None,
     *,
-    lengths: Tensor | None = None,
+    lengths: Lengths = None,
 ) -> Tensor:
     """``softmax(scale * query @ key^T + attn_mask)``, (..., T, S): the weights themselves.
 
     Parameters as for :func:`scaled_dot_product_attention`. A query that may look at no key has
     weights of zero.
     """
+    query, key = _tensor(query), _tensor(key)
     queries, keys = query.shape[-2], key.shape[-2]
+    batch = query.shape[0] if len(query.shape) > 2 else 1
+    ends = checked_lengths("attention_weights", lengths, batch, keys)
     if scale is None:
         scale = 1.0 / math.sqrt(max(query.shape[-1], 1))
     scores = _core.matmul(query * scale, key.transpose(-1, -2))
     if attn_mask is not None:
+        attn_mask = _tensor(attn_mask)
         if attn_mask.dtype == _core.dtype.bool:
             hidden = _core.logical_not(attn_mask)
             scores = _core.masked_fill(scores, hidden, -math.inf)
         else:
             scores = scores + attn_mask
-    if is_causal or lengths is not None:
-        hidden = _hidden_keys(scores, queries, keys, is_causal, lengths)
+    if is_causal or ends is not None:
+        hidden = _hidden_keys(scores, queries, keys, is_causal, ends)
         scores = _core.masked_fill(scores, hidden, -math.inf)
     if keys == 0:
         return scores
@@ -110,6 +117,11 @@ def attention_weights(
 
 
 _LOWEST = -3e38
+
+
+def _tensor(x: Tensor) -> Tensor:
+    """Arrays are taken too, as by all functions."""
+    return x if isinstance(x, Tensor) else _core.tensor(x)
 
 
 def _hidden_keys(

@@ -97,6 +97,7 @@ def one_hot(x: Tensor, num_classes: int = -1) -> Tensor:
     IndexError
         If an index is negative or not below ``num_classes``.
     """
+    x = x if isinstance(x, Tensor) else _core.tensor(x)
     if x.dtype != _core.dtype.int64:
         raise TypeError(f"[one_hot] expected int64 indices, got {x.dtype}")
     if x.numel() == 0:

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..arrays import Array
-from .table import Case, Draw, Inputs, Rng, name_of
+from .table import Case, Draw, Inputs, Rng, name_of, normal
 
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 
@@ -53,6 +54,7 @@ class Layer:
     lengths: tuple[int, ...] | None = None
     output: int = 0  # projected to, if not 0
     peephole: bool = False
+    norm: bool = False
 
     def draws(self) -> list[Draw | None]:
         """x, the states, the weights of each direction, and the lengths."""
@@ -64,9 +66,17 @@ class Layer:
         if self.kind == "lstm":
             weights.append((size, self.hidden) if self.output else None)
             weights.append((3, self.hidden) if self.peephole else None)
+        if self.norm:
+            cell = (self.hidden,)
+            weights += [(gates,), (gates,), cell, cell if self.bias else None]
         x = (self.batch, self.steps, self.inputs)
         shapes = [x, *(s if self.state else None for s in states), *weights * self.directions]
         draws = [None if s is None else _scaled(s) for s in shapes]
+        if self.norm:
+            begin = 1 + len(states)
+            for d in range(self.directions):
+                for gain, size in zip((6, 7, 8), (gates, gates, self.hidden), strict=True):
+                    draws[begin + d * len(weights) + gain] = normal(size, scale=0.3, mean=1.0)
         return [*draws, None if self.lengths is None else _lengths(self.lengths)]
 
     def grads(self) -> tuple[int, ...]:
@@ -105,7 +115,7 @@ def _case(layer: Layer, label: str = "", extras: tuple[Draw | None, ...] = (), *
     lstm = layer.kind == "lstm"
     rest = (*extras, *[None] * (3 - len(extras))) if lstm else ()
     sizes = (layer.batch, layer.steps, layer.inputs, layer.hidden)
-    known = extras or layer.peephole or (layer.lengths and min(layer.lengths) == 0)
+    known = extras or layer.peephole or layer.norm or (layer.lengths and min(layer.lengths) == 0)
     torch = None if known or 0 in sizes or "reset_after" in more.get("kwargs", {}) else _by_torch
     return Case(
         name_of(layer.kind, sizes, *([label] if label else [])),
@@ -113,7 +123,8 @@ def _case(layer: Layer, label: str = "", extras: tuple[Draw | None, ...] = (), *
         _inputs(layer, list(rest)),
         arrange=_arrange(2 if lstm else 1, len(rest)),
         grads=layer.grads(),
-        c=16.0,  # sums of both signs in every gate
+        # sums of both signs in every gate; what normalisation leaves of them, of one unit little
+        c=(64.0 if layer.hidden > 1 else 256.0) if layer.norm else 16.0,
         K=max(1, layer.steps * (layer.batch + layer.inputs + layer.hidden)),
         torch=torch,
         **more,
@@ -193,9 +204,30 @@ def _common(kind: str, **more: Any) -> list[Case]:
     return rows
 
 
-def _labelled(cases: list[Case], label: str) -> list[Case]:
-    from dataclasses import replace
+def _normalised() -> list[Case]:
+    """Rows of a normalised LSTM; `rows` has those with options."""
+    layer = partial(Layer, "lstm", norm=True)
+    sizes = [(3, 2, 1, 1), (1, 5, 3, 7), (7, 3, 9, 17), (9, 3, 1, 32), (0, 3, 4, 5), (3, 0, 4, 5)]
+    rows = [_case(layer(*size)) for size in sizes]
+    for label in ("ragged", "zero length"):
+        lengths = LENGTHS[label]
+        rows.append(_case(layer(len(lengths), 5, 3, 5, 2, lengths=lengths), label))
+    return [
+        *rows,
+        _case(layer(4, 5, 3, 5, 2, bias=False, state=False), "no bias, no state"),
+        _case(layer(4, 3, 3, 9, 2), "step by step", orders={0: (1, 0, 2)}),
+        _case(layer(1, 3, 40, 130), "one row", slow=True),
+        _case(layer(3, 3, 65, 257), "units", slow=True),
+        _case(layer(40, 6, 33, 50), "rows", slow=True),
+        _case(
+            layer(37, 9, 20, 49, 2, lengths=tuple(int(i * 7 % 10) for i in range(37))),
+            "both",
+            slow=True,
+        ),
+    ]
 
+
+def _labelled(cases: list[Case], label: str) -> list[Case]:
     return [replace(case, name=f"{case.name}-{label}") for case in cases]
 
 
@@ -205,6 +237,7 @@ def rows() -> list[Case]:
     relu: Mapping[str, Any] = {"nonlinearity": "relu"}
     rows += _labelled(_common("rnn", kwargs=relu, smooth=False), "relu")
     rows += _labelled(_common("gru", kwargs={"reset_after": False}), "reset before")
+    rows += _labelled(_normalised(), "normalised")
     small = (4, 5, 3, 5)
     ragged = {"lengths": LENGTHS["ragged"]}
     zero = {"lengths": LENGTHS["zero length"]}
@@ -214,9 +247,10 @@ def rows() -> list[Case]:
             cells, states = (*of, sizes[1], sizes[3]), (*of, sizes[3])
             label = f"{directions} {'-'.join(map(str, more.get('lengths', ())))}"
             layer = Layer("lstm", *sizes, directions, **more)  # type: ignore[arg-type]
-            projected = Layer("lstm", *sizes, directions, output=3, **more)  # type: ignore[arg-type]
-            peephole = Layer("lstm", *sizes, directions, peephole=True, **more)  # type: ignore[arg-type]
+            projected = replace(layer, output=3)
+            peephole = replace(layer, peephole=True)
             number: Draw = lambda _: np.asarray([0.25], np.float32)  # noqa: E731
+            every = (_ones(*states), _ones(*cells), _ones(*cells))
             rows += [
                 _case(projected, f"projected {label}"),
                 _case(projected, f"projected masked {label}", (_ones(*of, 3),)),
@@ -224,6 +258,12 @@ def rows() -> list[Case]:
                 _case(layer, f"masked {label}", (_ones(*states),)),
                 _case(layer, f"zoneout {label}", (None, _ones(*cells), _ones(*cells))),
                 _case(layer, f"mean zoneout {label}", (None, number, number)),
-                _case(peephole, f"all {label}", (_ones(*states), _ones(*cells), _ones(*cells))),
+                _case(peephole, f"all {label}", every),
             ]
+        projected, peephole = replace(projected, norm=True), replace(peephole, norm=True)
+        rows += [
+            _case(projected, f"normalised projected {label}"),
+            _case(peephole, f"normalised all {label}", every),
+            _case(peephole, f"normalised mean zoneout {label}", (None, number, number)),
+        ]
     return rows

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""``nervure demo``: train a network on real data, report on it, compare its speed with NumPy's."""
+"""``nervure demo``: a dense network learns handwritten digits; its speed against NumPy's."""
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,75 +16,8 @@ import nervure as nv
 from nervure import metrics, nn, optim
 from nervure.progress import ProgressBar
 
-__all__ = ["DemoError", "run"]
-
 Labels = npt.NDArray[np.int64]
 Images = npt.NDArray[np.float32]
-
-
-class DemoError(Exception):
-    """The demo cannot run; the message says what to do."""
-
-
-def run(
-    task: str = "digits",
-    *,
-    epochs: int | None = None,
-    seed: int = 0,
-    output: Path = Path("nervure-demo"),
-) -> float:
-    """Run one of the demonstrations.
-
-    Parameters
-    ----------
-    task : {"digits", "cnn", "charlm"}, default "digits"
-        What to learn: handwritten digits with a dense network, or with a convolutional one; to
-        write Python's documentation with a recurrent one.
-    epochs : int, optional
-        Passes over the training data; the default depends on the task.
-    seed : int, default 0
-        Seed of the split of the data, the weights and the order of the samples.
-    output : Path, default "nervure-demo"
-        Folder for the pictures and the trained weights; made if it is not there.
-
-    Returns
-    -------
-    float
-        Accuracy on the test data; of the text, the share of characters foretold.
-
-    Raises
-    ------
-    DemoError
-        If a package is missing, an argument makes no sense, or the folder cannot be written.
-    """
-    if task not in _TASKS:
-        raise DemoError(f"there is no task {task!r}, only {', '.join(_TASKS)}")
-    if epochs is not None and epochs < 1:
-        raise DemoError(f"--epochs must be positive, got {epochs}")
-    if seed < 0:
-        raise DemoError(f"--seed must not be negative, got {seed}")
-    missing = [
-        package
-        for package, module in [("scikit-learn", "sklearn"), ("matplotlib", "matplotlib")]
-        if importlib.util.find_spec(module) is None
-        and not (task == "charlm" and module == "sklearn")
-    ]
-    if missing:
-        raise DemoError(f"needs {' and '.join(missing)}: pip install 'nervure[demo]'")
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DemoError(f"cannot make the folder {output}: {error.strerror}") from error
-    config = nv.show_config("dicts")
-    assert config is not None
-    print(
-        f"Nervure {config['version']} on {config['cpu']}: {config['isa']}, "
-        f"{config['threads']} thread{'s' if config['threads'] > 1 else ''}"
-    )
-    return _TASKS[task](epochs, seed, output)
-
-
-# ---- handwritten digits, a dense network ---------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -97,6 +29,7 @@ class Split:
     blank: float
 
     def tensors(self) -> tuple[nv.Tensor, nv.Tensor]:
+        """Give both as tensors."""
         return nv.tensor(self.x), nv.tensor(self.y)
 
 
@@ -166,13 +99,32 @@ def evaluate(network: nn.Module, data: Split) -> tuple[float, float, Labels]:
     return float(loss), metrics.accuracy(data.y, predicted), predicted
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """How to train: the optimiser, its schedule (a step per epoch), the smoothing of targets."""
+
+    optimizer: optim.Optimizer
+    schedule: optim.lr_scheduler.LRScheduler
+    label_smoothing: float = 0.0
+
+
 def train_network(
-    network: nn.Module, train: Split, validation: Split, epochs: int, seed: int
+    network: nn.Module,
+    train: Split,
+    validation: Split,
+    epochs: int,
+    seed: int,
+    recipe: Recipe | None = None,
 ) -> dict[str, list[float]]:
-    """Train with Adam, a cosine schedule and images varied anew in each epoch; give the history."""
+    """Train on images varied anew in each epoch; give the history.
+
+    Without a recipe: Adam and a cosine schedule.
+    """
     rng = np.random.default_rng(seed)
-    optimizer = optim.Adam(network.parameters(), lr=LEARNING_RATE)
-    schedule = optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs)
+    if recipe is None:
+        adam = optim.Adam(network.parameters(), lr=LEARNING_RATE)
+        recipe = Recipe(adam, optim.lr_scheduler.CosineAnnealingLR(adam, T_max=epochs))
+    optimizer = recipe.optimizer
     history: dict[str, list[float]] = {
         name: [] for name in ("loss", "val_loss", "accuracy", "val_accuracy")
     }
@@ -184,10 +136,14 @@ def train_network(
             x, y = vary(train, rng).tensors()
             for i in range(0, len(train.y), BATCH):
                 optimizer.zero_grad()
-                loss = nn.functional.cross_entropy(network(x[i : i + BATCH]), y[i : i + BATCH])
+                loss = nn.functional.cross_entropy(
+                    network(x[i : i + BATCH]),
+                    y[i : i + BATCH],
+                    label_smoothing=recipe.label_smoothing,
+                )
                 loss.backward()
                 optimizer.step()
-            schedule.step()
+            recipe.schedule.step()
             network.eval()
             seconds += time.perf_counter() - start
             for prefix, data in (("", train), ("val_", validation)):
@@ -205,29 +161,33 @@ def train_network(
     return history
 
 
-def _digits(epochs: int | None, seed: int, output: Path) -> float:
+def run(epochs: int | None, seed: int, output: Path) -> float:
+    """Train, report, compare with NumPy, save; accuracy on the test images."""
     train, validation, test = load_digits(seed)
     nv.manual_seed(seed)
     network = build_network()
-    _introduce(
+    introduce(
         network, (train, validation, test), f"network {' -> '.join(map(str, SIZES))} with ReLU"
     )
     speed = compare_with_numpy(network, train)
     history = train_network(network, train, validation, epochs or EPOCHS, seed)
-    return _report(network, build_network, history, test, output, speed)
+    return report(network, build_network, history, test, output, speed)
 
 
-def _introduce(network: nn.Module, data: tuple[Split, Split, Split], what: str) -> None:
+def introduce(
+    network: nn.Module, data: tuple[Split, Split, Split], what: str, optimizer: str = "Adam"
+) -> None:
+    """Print what learns and from what."""
     train, validation, test = (len(part.y) for part in data)
     count = sum(parameter.numel() for parameter in network.parameters())
     print(
         f"scikit-learn's handwritten digits, 8x8 pixels: {train} to train, {validation} to "
         f"validate, {test} to test\n"
-        f"{what}, {count:,} parameters; Adam, batches of {BATCH}"
+        f"{what}, {count:,} parameters; {optimizer}, batches of {BATCH}"
     )
 
 
-def _report(
+def report(
     network: nn.Module,
     build: Callable[[], nn.Module],
     history: dict[str, list[float]],
@@ -314,40 +274,7 @@ def compare_with_numpy(network: nn.Module, train: Split) -> str:
     )
 
 
-# ---- handwritten digits, a convolutional network -------------------------------------------------
-
-CNN_EPOCHS = 40
-
-
-def build_cnn() -> nn.Sequential:
-    """Three convolutions of 3 x 3 with batch normalisation, two maxima over 2 x 2, one layer."""
-    return nn.Sequential(
-        nn.Unflatten(1, (1, 8, 8)),
-        nn.Conv2d(1, 32, 3, padding=1, bias=False),
-        nn.BatchNorm2d(32, activation="relu"),
-        nn.Conv2d(32, 64, 3, padding=1, bias=False),
-        nn.BatchNorm2d(64, activation="relu"),
-        nn.MaxPool2d(2),
-        nn.Conv2d(64, 64, 3, padding=1, bias=False),
-        nn.BatchNorm2d(64, activation="relu"),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Dropout(0.3),
-        nn.Linear(64 * 2 * 2, 10),
-    )
-
-
-def _cnn(epochs: int | None, seed: int, output: Path) -> float:
-    train, validation, test = load_digits(seed)
-    nv.manual_seed(seed)
-    network = build_cnn()
-    what = "three convolutions with batch normalisation and ReLU, two poolings, one dense layer"
-    _introduce(network, (train, validation, test), what)
-    history = train_network(network, train, validation, epochs or CNN_EPOCHS, seed)
-    return _report(network, build_cnn, history, test, output, _inference_speed(network, test))
-
-
-def _inference_speed(network: nn.Module, data: Split) -> str:
+def inference_speed(network: nn.Module, data: Split) -> str:
     """Time the network on one image, and on all of them at once."""
     from nervure.bench.timing import Budget, time_rounds
 
@@ -364,19 +291,3 @@ def _inference_speed(network: nn.Module, data: Split) -> str:
         f"recognising one image takes {single:.0f} µs, one of {len(x)} in a batch "
         f"{batch / len(x):.1f} µs\n"
     )
-
-
-# ---- Python's documentation, a recurrent network -------------------------------------------------
-
-
-def _charlm(epochs: int | None, seed: int, output: Path) -> float:
-    from nervure import demo_charlm
-
-    return demo_charlm.run(epochs, seed, output)
-
-
-_TASKS: dict[str, Callable[[int | None, int, Path], float]] = {
-    "digits": _digits,
-    "cnn": _cnn,
-    "charlm": _charlm,
-}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What goes on inside a network while it learns."""
+"""Gradients of the states of recurrent layers, step by step."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from nervure import _core
 from nervure._core import Tensor
 from nervure.function import Function, FunctionContext
 from nervure.nn import GRU, LSTM, RNN, Module
-
-__all__ = ["GradientFlow", "gradient_flow"]
 
 Norms = NDArray[np.float64]
 RECURRENT = (RNN, LSTM, GRU)
