@@ -29,7 +29,7 @@ SIZES, BATCH = (784, 256, 128, 10), 64
     "training loop",
     {
         "fit 60000x784, MLP 784-256-128-10": (60_000, True),
-        "the same by hand": (60_000, False),
+        "the same 60000 by hand": (60_000, False),
         "fit 6400x784, MLP 784-256-128-10": (6_400, True),
     },
     quick=["fit 6400x784, MLP 784-256-128-10"],
