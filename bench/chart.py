@@ -8,7 +8,7 @@ from pathlib import Path
 from .registry import PEERS
 from .report import Run
 
-COLOURS = {"numpy": "#4c78a8", "torch": "#e45756", "jax": "#72b7b2"}
+COLOURS = {"numpy": "#4c78a8", "torch": "#e45756", "jax": "#72b7b2", "sklearn": "#f58518"}
 
 
 def draw(run: Run, path: Path) -> None:

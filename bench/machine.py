@@ -36,7 +36,11 @@ def describe(peers: Peers) -> dict[str, Any]:
 
 def versions(peers: Peers) -> dict[str, str]:
     found = {"nervure": nv.__version__, "numpy": np.__version__}
-    for name, module in (("torch", peers.torch), ("jax", peers.jax)):
+    for name, module in (
+        ("torch", peers.torch),
+        ("jax", peers.jax),
+        ("sklearn", peers.sklearn),
+    ):
         if module:
             found[name] = module.__version__
     return found

@@ -75,14 +75,20 @@ def mlp(peers: Peers, sizes: tuple[int, ...], batch: int) -> Contest:
     flops = 2.0 * batch * (3 * sum(products) - products[0])
     contest = Contest(flops=flops, tolerance=1e-4)
 
-    step = _nervure_mlp(layers, x, y)
+    step = _training_step(*nervure_net(layers), F.cross_entropy, nv.tensor(x), nv.tensor(y))
     contest.add("nervure", step, lambda: _losses(step))
     numpy_net = NumpyMLP(layers, batch)
     contest.add(
         "numpy", lambda: numpy_net.step(x, y), lambda: _losses(lambda: numpy_net.step(x, y))
     )
     if peers.torch:
-        torch_step = _torch_mlp(peers.torch, layers, x, y)
+        torch = peers.torch
+        torch_step = _training_step(
+            *torch_net(torch, layers),
+            torch.nn.functional.cross_entropy,
+            torch.from_numpy(x),
+            torch.from_numpy(y),
+        )
         contest.add("torch", torch_step, lambda: _losses(torch_step))
     if peers.jax:
         jax_step = _jax_mlp(peers.jax, layers, x, y)
@@ -90,27 +96,26 @@ def mlp(peers: Peers, sizes: tuple[int, ...], batch: int) -> Contest:
     return contest
 
 
-def _nervure_mlp(layers: Layers, x: Floats, y: NDArray[np.int64]) -> Callable[[], Any]:
+def nervure_net(layers: Layers) -> tuple[nn.Sequential, optim.Adam]:
+    """A dense ReLU network with these weights, and its optimiser."""
     net = nn.Sequential()
     for i, (weight, bias) in enumerate(layers):
         activation = "relu" if i + 1 < len(layers) else None
         layer = nn.Linear(weight.shape[1], weight.shape[0], activation=activation)
         layer.load_state_dict({"weight": nv.tensor(weight), "bias": nv.tensor(bias)})
         net.append(layer)
-    adam = optim.Adam(net.parameters(), lr=1e-3)
-    return _training_step(net, adam, F.cross_entropy, nv.tensor(x), nv.tensor(y))
+    return net, optim.Adam(net.parameters(), lr=1e-3)
 
 
-def _torch_mlp(torch: Any, layers: Layers, x: Floats, y: NDArray[np.int64]) -> Callable[[], Any]:
+def torch_net(torch: Any, layers: Layers) -> tuple[Any, Any]:
+    """The same in PyTorch."""
     modules = []
     for weight, bias in layers:
         layer = torch.nn.Linear(weight.shape[1], weight.shape[0])
         layer.load_state_dict({"weight": torch.from_numpy(weight), "bias": torch.from_numpy(bias)})
         modules += [layer, torch.nn.ReLU()]
     net = torch.nn.Sequential(*modules[:-1])
-    adam = torch.optim.Adam(net.parameters(), lr=1e-3, fused=True)
-    loss = torch.nn.functional.cross_entropy
-    return _training_step(net, adam, loss, torch.from_numpy(x), torch.from_numpy(y))
+    return net, torch.optim.Adam(net.parameters(), lr=1e-3, fused=True)
 
 
 def _jax_mlp(jax: Any, layers: Layers, x: Floats, y: NDArray[np.int64]) -> Callable[[], Any]:

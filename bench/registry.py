@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from .timing import Call
 
 OURS = "nervure"
-PEERS = ("numpy", "torch", "jax")
+PEERS = ("numpy", "torch", "jax", "sklearn")
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Peers:
 
     torch: ModuleType | Any = None
     jax: ModuleType | Any = None
+    sklearn: ModuleType | Any = None
 
 
 @dataclass

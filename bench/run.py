@@ -23,6 +23,7 @@ from . import (  # noqa: F401  (the rows register themselves)
     decoding,
     embedding,
     kernels,
+    loops,
     models,
     networks,
     norm,
@@ -32,7 +33,7 @@ from . import (  # noqa: F401  (the rows register themselves)
     transformers,
 )
 from .machine import describe
-from .registry import OURS, Peers, Row
+from .registry import OURS, PEERS, Peers, Row
 from .report import Result, Run, Table, header, peak_line, result_of
 from .roofline import Roofline, measure
 from .threads import Threads
@@ -143,7 +144,7 @@ def _run_processes(options: Options) -> Run:
 
 
 def _run_here(options: Options, rows: list[Row]) -> Run:
-    peers = Peers(*(_import(name, options) for name in ("torch", "jax")))
+    peers = Peers(*(_import(name, options) for name in PEERS[1:]))
     found = Run(describe(peers))
     colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     with Threads(peers) as threads, ProgressBar(len(rows) * len(options.threads)) as bar:

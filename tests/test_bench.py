@@ -192,7 +192,10 @@ def test_check_copies_ours():
 SMALL_ROWS = [
     pytest.param(row, id=row.name)
     for row in registry.REGISTRY
-    if not any(mark in row.name for mark in ("1e6", "2.5e7", "x1000", "2048", "32000"))
+    if not any(
+        mark in row.name
+        for mark in ("MLPClassifier", "1e6", "2.5e7", "x1000", "2048", "32000", "60000")
+    )
 ]
 
 
@@ -200,6 +203,14 @@ SMALL_ROWS = [
 def test_numpy_computes_the_same(row):
     contest = row.build(Peers())
     assert "nervure" in contest.calls
+    assert registry.check(contest) == ""
+
+
+def test_scikit_learn_learns_as_much():
+    sklearn = pytest.importorskip("sklearn")
+    (row,) = registry.select("models", "MLPClassifier", quick=False)
+    contest = row.build(Peers(sklearn=sklearn))
+    assert set(contest.calls) == {"nervure", "sklearn"}
     assert registry.check(contest) == ""
 
 

@@ -110,8 +110,8 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
     )
     add = parser.add_argument
     add("--suite", choices=("kernels", "models", "all"), default="all")
-    add("--against", type=_names, default=(), metavar="PEERS", help="of numpy, torch, jax, with "
-        "commas between (default: numpy, and torch where it is installed)")  # fmt: skip
+    add("--against", type=_names, default=(), metavar="PEERS", help="of numpy, torch, jax, "
+        "sklearn, with commas between (default: numpy, and torch if installed)")  # fmt: skip
     add("--threads", type=_counts, default=(), metavar="N,N", help="numbers of threads (default: "
         "1 and what Nervure takes here)")  # fmt: skip
     add("--filter", metavar="REGEX", help="only rows whose suite, group and name match")
