@@ -57,12 +57,10 @@ class KeyValueCache:
             All keys and values, (batch, capacity, features), and the first of the new positions.
         """
         start, end = self.length, self.length + n
-        stores = (self._keys, self._values)
-        if self._keys is None or end > self._keys.shape[1]:
-            stores = tuple(self._grown(store, batch, end, features) for store in stores)
-        keys, values = stores
-        assert keys is not None
-        assert values is not None
+        keys, values = self._keys, self._values
+        if keys is None or values is None or end > keys.shape[1]:
+            keys = self._grown(keys, batch, end, features)
+            values = self._grown(values, batch, end, features)
         if keys.shape[0] != batch:
             raise ValueError(f"[KeyValueCache] expected a batch of {keys.shape[0]}, got {batch}")
         self._keys, self._values, self.length = keys, values, end
