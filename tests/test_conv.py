@@ -142,7 +142,7 @@ def test_a_gradient_of_somebody_else_stays() -> None:
 def test_algorithms_differ_in_their_rounding() -> None:
     """The setting reaches the kernels: each algorithm rounds in its own way."""
     rng = np.random.default_rng(2)
-    x, w = nv.tensor(_normal(rng, 2, 64, 16, 16)), nv.tensor(_normal(rng, 64, 64, 3, 3))
+    x, w = nv.tensor(_normal(rng, 2, 128, 16, 16)), nv.tensor(_normal(rng, 64, 128, 3, 3))
     results = {}
     nv.set_conv_accuracy("accurate")
     for algorithm in ALGORITHMS[1:]:

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "bindings/bindings.h"
-#include "ops/decoding.h"
 
 namespace nervure::bindings {
 

@@ -245,6 +245,11 @@ Tensor scaled_dot_product_attention(const Tensor& query, const Tensor& key, cons
 /// The same of queries, keys and values that lie side by side: packed (B, T, 3 E), result (B, T, E).
 Tensor self_attention(const Tensor& packed, const Tensor& attn_mask, const Tensor& lengths, std::int64_t heads,
                       double dropout_p, bool is_causal, std::optional<double> scale);
+/// Decoding step by step: self-attention, causal, over earlier positions and the T of packed (B, T, 3 E); result
+/// (B, T, E). Their keys and values are written to keys and values (B, capacity, E, row-major) behind the first `length`
+/// positions. Records no gradient.
+Tensor attend_cached(const Tensor& packed, const Tensor& keys, const Tensor& values, std::int64_t length,
+                     std::int64_t heads);
 
 // ---- optim.cpp: one call updates the whole list. Parameters whose gradient is undefined are left alone. ------------
 // State lists (momentum buffers ...) have one row-major-in-the-parameter's-order tensor per parameter.
