@@ -24,8 +24,11 @@ void multiply(std::int64_t M, std::int64_t N, std::int64_t K, const float* a, st
 
 /// What is added to the score of one query and key, in units of ln 2.
 NV_INLINE float mask_at(const AttentionHead& head, std::int64_t at) {
-  if (head.bias) return head.bias[at] * kLog2E;
-  return head.allowed[at] ? 0.0f : -kInfinity;
+  constexpr float kLowest = -0x1.fffffep127f;
+  if (!head.bias) return head.allowed[at] ? 0.0f : -kInfinity;
+  const float bias = head.bias[at];
+  // A finite number must not turn into minus infinity: that forbids the key, even where no other is left.
+  return bias < kLowest * kLn2 ? (bias < kLowest ? bias : kLowest) : bias * kLog2E;
 }
 
 /// The same for all queries.
