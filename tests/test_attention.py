@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -166,6 +167,16 @@ def test_memory_is_linear_in_the_length() -> None:
             "lengths must lie in",
         ),
         (lambda q: _core.self_attention(q[0], heads=3), ValueError, "must be"),
+        (
+            lambda q: _core.attend_cached(nv.randn(3, 1, 24), q[0], q[0], 5, 2),
+            ValueError,
+            r"6 or more, 8\) and row-major",
+        ),
+        (
+            lambda q: _core.attend_cached(nv.randn(3, 1, 24), q[0], nv.randn(3, 6, 8), 2, 2),
+            ValueError,
+            "same capacity",
+        ),
     ],
 )
 def test_errors(call: Any, error: type[Exception], words: str) -> None:
@@ -257,17 +268,35 @@ def test_multihead_attention_is_pytorchs(name: str) -> None:
         _assert_close(p.grad, peer_gradients[n], n)
 
 
-def test_cache_equals_the_full_forward() -> None:
+@pytest.mark.parametrize("recording", [False, True])  # one operation, or several
+def test_cache_equals_the_full_forward(recording: bool) -> None:
     layer = nn.MultiheadAttention(24, 4)
     x = nv.randn(2, 9, 24)
     whole, _ = layer(x, is_causal=True)
     cache = nn.KeyValueCache(capacity=2)
-    steps = [layer(x[:, i : i + 1], cache=cache)[0] for i in range(9)]
+    with contextlib.nullcontext() if recording else nv.no_grad():
+        steps = [layer(x[:, i : i + 1], cache=cache)[0] for i in range(9)]
+    assert steps[0].requires_grad == recording
     np.testing.assert_allclose(nv.cat(steps, 1).numpy(), whole.numpy(), atol=1e-6)
     assert cache.length == 9
     cache.select(nv.tensor(np.array([1, 1, 0])))
     again, _ = layer(x[np.array([1, 1, 0])][:, 8:], cache=cache)
     assert again.shape == (3, 1, 24)
+
+
+def test_cache_of_several_positions() -> None:
+    """They look at each other, and at what came before; the cache of another batch is refused."""
+    layer = nn.MultiheadAttention(24, 4)
+    x = nv.randn(2, 9, 24)
+    whole, _ = layer(x[:, 4:], x)
+    cache = nn.KeyValueCache(capacity=2)
+    with nv.no_grad():
+        layer(x[:, :4], cache=cache)
+        last, _ = layer(x[:, 4:], cache=cache)
+        np.testing.assert_allclose(last.numpy(), whole.numpy(), atol=1e-6)
+        with pytest.raises(ValueError, match="a batch of 2, got 1"):
+            layer(x[:1], cache=cache)
+    assert cache.length == 9
 
 
 def test_layer_errors() -> None:

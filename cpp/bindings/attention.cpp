@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "bindings/bindings.h"
+#include "ops/decoding.h"
 
 namespace nervure::bindings {
 
@@ -26,6 +27,8 @@ void bind_attention(py::module_& m) {
       },
       py::arg("packed"), py::arg("attn_mask") = py::none(), py::arg("lengths") = py::none(), py::arg("heads") = 1,
       py::arg("dropout_p") = 0.0, py::arg("is_causal") = false, py::arg("scale") = py::none());
+  m.def("attend_cached", ops::attend_cached, py::arg("packed"), py::arg("keys"), py::arg("values"), py::arg("length"),
+        py::arg("heads"));
 }
 
 }  // namespace nervure::bindings

@@ -5,8 +5,10 @@
 #include <utility>
 
 #include "core/launch.h"
+#include "ops/decoding.h"
 #include "ops/ops.h"
 #include "ops/random.h"
+#include "ops/region.h"
 
 namespace nervure::ops {
 namespace {
@@ -223,6 +225,40 @@ Tensor self_attention(const Tensor& packed, const Tensor& attn_mask, const Tenso
                    [a = call.attention, gradients] { kernels::attention_backward(a, gradients); });
       g.set(0, dx);
     });
+  return y;
+}
+
+Tensor attend_cached(const Tensor& packed, const Tensor& keys, const Tensor& values, std::int64_t length,
+                     std::int64_t heads) {
+  constexpr const char* op = "attend_cached";
+  for (const auto& [name, x] : {std::pair{"input", &packed}, {"keys", &keys}, {"values", &values}})
+    core::check_dtype(op, name, *x, DType::float32);
+  NV_CHECK(packed.rank() == 3 && packed.size(2) % 3 == 0, op, "input must be (B, T, 3 E), got ", packed.shape());
+  const std::int64_t batch = packed.size(0), added = packed.size(1), width = packed.size(2) / 3, all = length + added;
+  NV_CHECK(heads >= 1 && width % heads == 0, op, "heads must divide E = ", width, ", got ", heads);
+  for (const Tensor* store : {&keys, &values})
+    NV_CHECK(store->rank() == 3 && store->is_row_major() && length >= 0 &&
+                 store->shape() == (Shape{batch, std::max(all, store->size(1)), width}),
+             op, "keys and values must be (B, capacity, E) = (", batch, ", ", all, " or more, ", width,
+             ") and row-major, got ", store->shape());
+  NV_CHECK(keys.size(1) == values.size(1), op, "keys and values must have the same capacity, got ", keys.shape(),
+           " and ", values.shape());
+  const Tensor x = row_major(packed.detach());
+  const float* data = x.f32();
+  const std::int64_t size = width / heads, capacity = keys.size(1);
+  const AttentionSteps in{added * 3 * width, size, 3 * width}, out{added * width, size, width};
+  const AttentionSteps stored{capacity * width, size, width};
+  const Shape block{batch, added, width};
+  const std::int64_t from = length * width;
+  copy_region({x, width, block, x.strides()}, {keys, from, block, keys.strides()});
+  copy_region({x, 2 * width, block, x.strides()}, {values, from, block, values.strides()});
+  const Tensor y = Tensor::empty({batch, added, width});
+  Call call{{batch, heads, added, all, size, size, data, keys.f32(), values.f32(), in, stored, stored, out, 1.0f},
+            {},
+            {},
+            {}};
+  finish_call({{}, {}, 0.0, false, {}}, call);
+  run_forward(call.attention, y);
   return y;
 }
 

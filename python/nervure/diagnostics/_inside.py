@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from nervure import _core
 from nervure._core import Tensor
 from nervure._grad_mode import no_grad
-from nervure.diagnostics._watch import evaluating, watched
 from nervure.models.vit import Attention as PackedAttention
 from nervure.nn import AdditiveAttention, DotAttention, Module, MultiheadAttention
 from nervure.nn import functional as F
+from nervure.nn._watch import evaluating, watched
 
 ATTENTION = (AdditiveAttention, DotAttention, MultiheadAttention, PackedAttention)
 

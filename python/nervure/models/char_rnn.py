@@ -170,8 +170,8 @@ class CharRNN(nn.Module):
         scores, state = self.forward(prompt)
         last = scores[:, -1]
         for _ in range(length):
-            chosen = choose(_core.log_softmax(last, -1).numpy(), temperature, top_k)
-            tokens.append(_core.tensor(chosen[:, None]))
+            chosen = choose(_core.log_softmax(last, -1), temperature, top_k)
+            tokens.append(chosen.unsqueeze(1))
             if len(tokens) <= length:
-                last, state = self.step(_core.tensor(chosen), state)
+                last, state = self.step(chosen, state)
         return _core.cat(tokens, 1)

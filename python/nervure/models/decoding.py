@@ -73,10 +73,6 @@ def _finish(tokens: Tokens, eos: int, scores: Any, attention: Any = None) -> Dec
     return Decoded(tokens, lengths, np.asarray(scores, np.float32), attention)
 
 
-def _log_softmax(logits: Tensor) -> NDArray[np.float32]:
-    return np.asarray(nv.nn.functional.log_softmax(logits, -1).numpy())
-
-
 def greedy(
     model: Decoder, source: Tensor, source_lengths: Lengths = None, max_length: int = 50
 ) -> Decoded:
@@ -126,43 +122,40 @@ def _one_by_one(
     batch = source.shape[0]
     with nv.no_grad():
         state = model.start(source, source_lengths)
-        token = np.full(batch, model.bos, np.int64)
-        rows = np.arange(batch)
+        token = nv.tensor(np.full(batch, model.bos, np.int64))
         ended = np.zeros(batch, bool)
         tokens, chosen, attention = [], [], []
         for _ in range(max_length):
-            logits, state = model.step(nv.tensor(token), state)
-            log_p = _log_softmax(logits)
+            logits, state = model.step(token, state)
+            log_p = nv.nn.functional.log_softmax(logits, -1)
             token = choose(log_p, temperature, top_k)
-            tokens.append(token)
-            chosen.append(log_p[rows, token])
+            tokens.append(token.numpy())
+            chosen.append(log_p.gather(1, token.unsqueeze(1)).numpy())
             weights = model.weights(state)
             if weights is not None:
                 attention.append(weights.numpy())
-            ended |= token == model.eos
+            ended |= tokens[-1] == model.eos
             if ended.all():
                 break
     stacked = np.stack(attention, axis=1) if attention else None
     written = np.stack(tokens, axis=1)
     ends = written == model.eos
     counts = np.cumsum(ends, axis=1) <= ends  # up to the first end, and with it
-    scores = np.where(counts, np.stack(chosen, axis=1), 0.0).sum(axis=1, dtype=np.float64)
+    scores = np.where(counts, np.concatenate(chosen, axis=1), 0.0).sum(axis=1, dtype=np.float64)
     return _finish(written, model.eos, scores, stacked)
 
 
-def choose(
-    log_p: NDArray[np.float32], temperature: float | None = None, top_k: int | None = None
-) -> Tokens:
+def choose(log_p: Tensor, temperature: float | None = None, top_k: int | None = None) -> Tensor:
     """One token per row of log-probabilities: the best, or drawn if a temperature is given."""
     if temperature is None:
-        return np.asarray(log_p.argmax(axis=1), np.int64)
-    scaled = log_p / np.float32(temperature)
+        return log_p.argmax(1)
+    scaled = log_p.numpy() / np.float32(temperature)
     if top_k is not None and top_k < scaled.shape[1]:
         least = np.partition(scaled, -top_k, axis=1)[:, -top_k, None]
         scaled = np.where(scaled < least, -np.inf, scaled)
     # The largest of log p + Gumbel noise is distributed as p.
     noise = np.clip(nv.rand(*scaled.shape).numpy(), 1e-12, 1 - 1e-7)
-    return np.asarray((scaled - np.log(-np.log(noise))).argmax(axis=1))
+    return nv.tensor((scaled - np.log(-np.log(noise))).argmax(axis=1))
 
 
 def beam_search(
@@ -197,7 +190,7 @@ def beam_search(
         beams = _Beams(batch, beam_size, model.bos, model.eos, length_penalty)
         for _ in range(max_length):
             logits, state = model.step(nv.tensor(beams.last()), state)
-            rows = beams.advance(_log_softmax(logits))
+            rows = beams.advance(nv.nn.functional.log_softmax(logits, -1).numpy())
             if beams.done():
                 break
             state = model.reorder(state, nv.tensor(rows))

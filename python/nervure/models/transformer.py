@@ -289,8 +289,8 @@ class GPT(Module):
             for t in range(prompt.shape[1]):
                 logits = self.forward(prompt[:, t : t + 1], caches)
             for _ in range(length):
-                log_p = _core.log_softmax(logits[:, -1], -1).numpy()
-                tokens.append(nv.tensor(choose(log_p, temperature, top_k)[:, None]))
+                log_p = _core.log_softmax(logits[:, -1], -1)
+                tokens.append(choose(log_p, temperature, top_k).unsqueeze(1))
                 if len(tokens) <= length:
                     logits = self.forward(tokens[-1], caches)
             return _core.cat(tokens, 1)

@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from nervure._core import Tensor
 from nervure._grad_mode import no_grad
+from nervure.nn._watch import evaluating, watched
 from nervure.nn.module import Module
 
 
@@ -36,28 +35,14 @@ def summary(model: Module, inputs: tuple[Any, ...]) -> str:
 def _output_shapes(model: Module, inputs: tuple[Any, ...]) -> dict[int, str]:
     shapes: dict[int, str] = {}
 
-    def remember(module: Module, args: tuple[Any, ...], output: Any) -> None:
+    def remember(module: Module, forward: Any, args: tuple[Any, ...], kwargs: Any) -> Any:
+        output = forward(*args, **kwargs)
         shapes[id(module)] = _shape_text(output)
+        return output
 
-    handles = [module.register_forward_hook(remember) for module in model.modules()]
-    try:
-        with _evaluation(model), no_grad():
-            model(*inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with evaluating(model), no_grad(), watched(list(model.modules()), remember):
+        model(*inputs)
     return shapes
-
-
-@contextmanager
-def _evaluation(model: Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def _shape_text(output: Any) -> str:

@@ -8,6 +8,7 @@ from operator import index
 
 from nervure import _core
 from nervure._core import Tensor
+from nervure._grad_mode import is_grad_enabled
 from nervure.nn import functional as F
 from nervure.nn import init
 from nervure.nn._lengths import Lengths, lengths_tensor
@@ -41,28 +42,36 @@ class KeyValueCache:
         tuple of Tensor
             All keys and values, (B, capacity, E), and how many positions count, (B,) int64.
         """
-        batch, n = keys.shape[:2]
-        if self._keys is not None and self._keys.shape[0] != batch:
-            raise ValueError(
-                f"[KeyValueCache] expected a batch of {self._keys.shape[0]}, got {batch}"
-            )
-        end = self.length + n
-        self._keys = self._place(self._keys, keys, end)
-        self._values = self._place(self._values, values, end)
-        self.length = end
-        return self._keys, self._values, _core.full((batch,), end, _core.dtype.int64)
+        batch, n, features = keys.shape
+        *stores, start = self.reserve(batch, n, features)
+        for store, rows in zip(stores, (keys, values), strict=True):
+            store.numpy()[:, start : self.length] = rows.detach().numpy()
+        return stores[0], stores[1], _core.full((batch,), self.length, _core.dtype.int64)
 
-    def _place(self, store: Tensor | None, rows: Tensor, end: int) -> Tensor:
-        if store is None or end > store.shape[1]:
-            store = self._grown(store, rows, end)
-        store.numpy()[:, self.length : end] = rows.detach().numpy()
-        return store
+    def reserve(self, batch: int, n: int, features: int) -> tuple[Tensor, Tensor, int]:
+        """Count ``n`` more positions, which the caller then writes.
 
-    def _grown(self, store: Tensor | None, rows: Tensor, end: int) -> Tensor:
-        capacity = self._capacity if store is None else 2 * store.shape[1]
-        grown = _core.full((rows.shape[0], max(capacity, end), rows.shape[2]), 0.0)
-        if store is not None:
-            grown.numpy()[:, : self.length] = store.numpy()[:, : self.length]
+        Returns
+        -------
+        tuple of Tensor, Tensor and int
+            All keys and values, (batch, capacity, features), and the first of the new positions.
+        """
+        start, end = self.length, self.length + n
+        keys, values = self._keys, self._values
+        if keys is None or values is None or end > keys.shape[1]:
+            keys = self._grown(keys, batch, end, features)
+            values = self._grown(values, batch, end, features)
+        if keys.shape[0] != batch:
+            raise ValueError(f"[KeyValueCache] expected a batch of {keys.shape[0]}, got {batch}")
+        self._keys, self._values, self.length = keys, values, end
+        return keys, values, start
+
+    def _grown(self, store: Tensor | None, batch: int, end: int, features: int) -> Tensor:
+        if store is None:
+            return _core.full((batch, max(self._capacity, end), features), 0.0)
+        batch, capacity, features = store.shape
+        grown = _core.full((batch, max(2 * capacity, end), features), 0.0)
+        grown.numpy()[:, : self.length] = store.numpy()[:, : self.length]
         return grown
 
     def select(self, rows: Tensor) -> None:
@@ -243,13 +252,22 @@ class MultiheadAttention(Module):
         lengths = lengths_tensor("MultiheadAttention", lengths)
         p = self.dropout if self.training else 0.0
         weights = None
-        if packed and self.in_proj_weight is not None and not need_weights and cache is None:
+        if cache is not None:
+            self._check_cache(query.shape[1], mask, lengths, is_causal)
+        in_one = packed and self.in_proj_weight is not None and not need_weights
+        if in_one and cache is not None and not p and not is_grad_enabled():
+            assert self.in_proj_weight is not None
+            sides = F.linear(query, self.in_proj_weight, self.in_proj_bias)
+            keys, values, start = cache.reserve(*query.shape)
+            y = _core.attend_cached(sides, keys, values, start, self.num_heads)
+        elif in_one and cache is None:
+            assert self.in_proj_weight is not None
             sides = F.linear(query, self.in_proj_weight, self.in_proj_bias)
             y = _core.self_attention(sides, mask, lengths, self.num_heads, p, is_causal)
         else:
             q, k, v = self._project(query, key, value)
             if cache is not None:
-                k, v, lengths = self._extend(cache, q, k, v, mask, lengths, is_causal)
+                k, v, lengths = cache.append(k, v)
                 is_causal = False
             q, k, v = self._heads(q), self._heads(k), self._heads(v)
             if need_weights:
@@ -292,24 +310,16 @@ class MultiheadAttention(Module):
         q, k, v = map(F.linear, (query, key, value), weights, biases)
         return q, k, v
 
-    def _extend(
-        self,
-        cache: KeyValueCache,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        mask: Tensor | None,
-        lengths: Tensor | None,
-        is_causal: bool,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _check_cache(
+        self, queries: int, mask: Tensor | None, lengths: Tensor | None, is_causal: bool
+    ) -> None:
         if mask is not None or lengths is not None:
             raise ValueError("[MultiheadAttention] a cache excludes masks and lengths")
-        if q.shape[1] > 1 and is_causal:
+        if queries > 1 and is_causal:
             raise ValueError(
                 "[MultiheadAttention] with a cache, a causal query must be one position long, "
-                f"got {q.shape[1]}"
+                f"got {queries}"
             )
-        return cache.append(k, v)
 
     def _mask(
         self,

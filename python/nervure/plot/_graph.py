@@ -123,7 +123,7 @@ def _rows(model: Module, shapes: dict[int, str], depth: int | None) -> list[Row]
 
 def _shapes(model: Module, run: Callable[[], Any], batch: int | None) -> dict[int, str]:
     from nervure._grad_mode import no_grad
-    from nervure.diagnostics._watch import evaluating, watched
+    from nervure.nn._watch import evaluating, watched
 
     shapes: dict[int, str] = {}
 

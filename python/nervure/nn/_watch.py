@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from nervure.nn import Module
+from nervure.nn.module import Module
 
 # Called instead of a forward: the module, its own forward, and the arguments of the call.
 Around = Callable[[Module, Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
