@@ -216,3 +216,28 @@ def test_backward_refuses() -> None:
             log_sum,
             out=(np.empty_like(Q), np.empty_like(K), dv.reshape(V.shape)),
         )
+
+
+def test_the_lowest_number_of_a_mask_is_not_minus_infinity(isa: str) -> None:
+    (q, k, v), _ = arguments((1, 2, 17, 33, 8, 8), "plain")
+    mask = np.zeros((17, 33), np.float32)
+    mask[3, 20:] = np.finfo(np.float32).min
+    mask[9:] = np.finfo(np.float32).min  # no key is better than another
+    mask[10, 5] = -np.inf
+    y, log_sum = kernels.attention_forward(q, k, v, mask)
+    expected = reference.scaled_dot_product_attention(q, k, v, attn_mask=mask.astype(np.float64))
+    assert_close(y, expected, 33)
+    for gradient in kernels.attention_backward(np.ones_like(y), q, k, v, y, log_sum, mask):
+        assert np.isfinite(gradient).all()
+
+
+def test_no_weight_exceeds_one_where_scores_are_huge(isa: str) -> None:
+    """Sums of such scores are whole numbers, and rounded ones; their exponentials were 1e19."""
+    (q, k, v), _ = arguments((1, 1, 17, 33, 8, 8), "plain")
+    dy = np.ones_like(q)
+    for value in np.linspace(1e8, 2e9, 100, dtype=np.float32):
+        for bias in (-value, value):
+            mask = np.full((17, 33), bias, np.float32)
+            y, log_sum = kernels.attention_forward(6 * q, 6 * k, v, mask)
+            _, _, dv = kernels.attention_backward(dy, 6 * q, 6 * k, v, y, log_sum, mask)
+            assert np.abs(dv).max() <= 17

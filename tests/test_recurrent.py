@@ -10,7 +10,7 @@ import pytest
 from comparison import EPS, difference
 
 import nervure as nv
-from nervure import nn, reference
+from nervure import _core, nn, reference
 
 KINDS = ["RNN", "GRU", "LSTM"]
 TOLERANCE = 64 * EPS
@@ -572,3 +572,15 @@ def test_operations_refuse() -> None:
         core.lstm(x, None, None, [*projected, *weights])
     with pytest.raises(ValueError, match=r"\[rnn\] nonlinearity must be"):
         core.rnn(x, None, [nv.zeros(4, 3), nv.zeros(4, 4), None, None], None, "sigmoid")
+
+
+@pytest.mark.parametrize("normalised", [False, True])
+def test_no_hidden_units(normalised: bool) -> None:
+    """The layers refuse it; the operation gives rows of no elements."""
+    bias = nv.zeros(0)
+    weights = [nv.zeros(0, 3, requires_grad=True), nv.zeros(0, 0), bias, bias, None, None]
+    weights += [bias] * 4 if normalised else []
+    y, h, c = _core.lstm(nv.zeros(2, 3, 3), None, None, weights)
+    assert (y.shape, h.shape, c.shape) == ((2, 3, 0), (1, 2, 0), (1, 2, 0))
+    y.sum().backward()
+    assert weights[0].grad.shape == (0, 3)

@@ -59,7 +59,8 @@ void softmax_backward_block(const AttentionBlock& block, const QueryTerms& terms
 #pragma GCC unroll 4
       for (int v = 0; v < count.value; ++v) {
         const std::int64_t at = j * block.width + i + v * kLanes;
-        const vf weight = exp2(load(scores + at) - total[v]);
+        // No weight exceeds 1, though a score and its sum differ by whole numbers where floats lie that far apart.
+        const vf weight = exp2(min(vf{}, load(scores + at) - total[v]));
         store(scores + at, weight);
         store(dw + at, weight * (load(dw + at) - dot[v]) * scale);
       }

@@ -22,16 +22,22 @@ void multiply(std::int64_t M, std::int64_t N, std::int64_t K, const float* a, st
 
 // ---- masks -------------------------------------------------------------------------------------------------------
 
-/// What is added to the score of one query and key, in units of ln 2.
+/// What is added to the score of one query and key.
 NV_INLINE float mask_at(const AttentionHead& head, std::int64_t at) {
-  if (head.bias) return head.bias[at] * kLog2E;
+  if (head.bias) return head.bias[at];
   return head.allowed[at] ? 0.0f : -kInfinity;
 }
 
-/// The same for all queries.
+/// The same in units of ln 2. A finite number must not turn into minus infinity: that forbids the key, even where no
+/// other is left.
+NV_INLINE vf of_base_2(vf mask) {
+  return select(mask == -kInfinity, mask, max(broadcast(-0x1.fffffep127f), mask * kLog2E));
+}
+
+/// One row of the mask, for all queries.
 void add_key_mask(const AttentionHead& head, const AttentionBlock& block, float* scores) {
   for (std::int64_t j = 0; j < block.keys; ++j) {
-    const vf mask = broadcast(mask_at(head, block.key + j));
+    const vf mask = of_base_2(broadcast(mask_at(head, block.key + j)));
     float* const row = scores + j * block.width;
     for (std::int64_t i = 0; i < block.width; i += kLanes) store(row + i, load(row + i) + mask);
   }
@@ -51,7 +57,7 @@ void add_matrix_mask(const AttentionHead& head, std::int64_t step, const Attenti
       transpose_block(tile, kLanes, transposed, kLanes);
       for (std::int64_t c = 0; c < columns; ++c) {
         float* const at = scores + (j + c) * block.width + i;
-        store(at, load(at) + load(transposed + c * kLanes));
+        store(at, load(at) + of_base_2(load(transposed + c * kLanes)));
       }
     }
   }

@@ -89,9 +89,10 @@ class Backward {
         [&](std::int64_t i, std::int64_t first, std::int64_t last) {
           const RowRange rows = running(s_, time_of(i), first, last);
           if (layer_.w_hr) project(time_of(i), rows);
-          core::parallel_for(rows.size(), larger(kNormalised / (4 * H_), 1), [&](std::int64_t begin, std::int64_t end) {
-            step(time_of(i), {rows.begin + begin, rows.begin + end}, 0, H_);
-          });
+          core::parallel_for(rows.size(), kNormalised / larger(4 * H_, 1) + 1,
+                             [&](std::int64_t begin, std::int64_t end) {
+                               step(time_of(i), {rows.begin + begin, rows.begin + end}, 0, H_);
+                             });
         },
         [&](std::int64_t i, std::int64_t first, std::int64_t last, std::int64_t panel, std::int64_t end) {
           through_time(time_of(i), running(s_, time_of(i), first, last), panel, end);
@@ -228,7 +229,7 @@ class Backward {
     if (out.dgain_hh) column_products(d, saved_.norm_hh, S_, out.dgain_hh);
     if (out.dbias_c) column_sums({dcell_, s_.total, H_, 2 * H_}, out.dbias_c);
     if (out.dgain_c) column_sums({dcell_ + H_, s_.total, H_, 2 * H_}, out.dgain_c);
-    core::parallel_for(s_.total, larger(kNormalised / (4 * H_), 1), [&](std::int64_t begin, std::int64_t end) {
+    core::parallel_for(s_.total, kNormalised / larger(4 * H_, 1) + 1, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t row = begin; row < end; ++row)
         normalise_input_backward(layer_, normalised_row(row), dgates_ + row * S_);
     });

@@ -91,7 +91,7 @@ class Forward {
 
   template <class Body>
   void over_rows(RowRange rows, const Body& body) const {
-    core::parallel_for(rows.size(), larger(kNormalised / (4 * H_), 1), [&](std::int64_t first, std::int64_t last) {
+    core::parallel_for(rows.size(), kNormalised / larger(4 * H_, 1) + 1, [&](std::int64_t first, std::int64_t last) {
       for (std::int64_t j = rows.begin + first; j < rows.begin + last; ++j) body(j);
     });
   }

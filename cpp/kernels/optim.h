@@ -31,9 +31,8 @@ struct Segments {
   std::int64_t count, total;
 };
 
-/// What all optimisers share: g <- min(max(g, -limit), limit), where a NaN stays; g <- sign * g + decay * p; p <-
-/// shrink
-/// * p before the step, threshold after it.
+/// What all optimisers share: g <- min(max(g, -limit), limit), where a NaN stays; g <- sign * g + decay * p;
+/// p <- shrink * p before the step, threshold after it.
 struct UpdateScalars {
   float limit, sign, decay, shrink, threshold;
 };
