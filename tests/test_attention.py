@@ -11,7 +11,7 @@ import pytest
 from conftest import THREADS
 
 import nervure as nv
-from nervure import _core, nn
+from nervure import _core, nn, reference
 from nervure.nn import functional as F
 
 
@@ -170,7 +170,12 @@ def test_memory_is_linear_in_the_length() -> None:
         (
             lambda q: _core.attend_cached(nv.randn(3, 1, 24), q[0], q[0], 5, 2),
             ValueError,
-            r"6 or more, 8\) and row-major",
+            r"at most the capacity 5, got 5 \+ 1",
+        ),
+        (
+            lambda q: _core.attend_cached(nv.randn(3, 1, 24), q[0], q[0], 2**63 - 1, 2),
+            ValueError,
+            "at most the capacity 5",
         ),
         (
             lambda q: _core.attend_cached(nv.randn(3, 1, 24), q[0], nv.randn(3, 6, 8), 2, 2),
@@ -375,3 +380,27 @@ def test_arrays_and_lists_are_taken(rng: np.random.Generator) -> None:
     for attention in (nn.DotAttention(), nn.AdditiveAttention(4, 4, 4)):
         _, found = attention(tensors[0][:, 0, 0], tensors[0][:, 0], lengths=lengths)
         assert (found.numpy()[1, 2:] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("batch", "added", "length", "capacity", "heads", "size"),
+    [
+        (1, 1, 0, 1, 1, 1),
+        (3, 1, 6, 9, 2, 5),
+        (2, 3, 4, 7, 3, 8),
+        (1, 1, 40, 64, 4, 17),
+        (0, 1, 2, 4, 1, 3),
+    ],
+)
+def test_attention_over_a_cache(
+    isa: str, batch: int, added: int, length: int, capacity: int, heads: int, size: int
+) -> None:
+    rng = np.random.default_rng(4)
+    shapes = [(batch, added, 3 * heads * size), *[(batch, capacity, heads * size)] * 2]
+    packed, keys, values = (rng.standard_normal(shape).astype(np.float32) for shape in shapes)
+    stores = nv.tensor(keys), nv.tensor(values)
+    y = _core.attend_cached(nv.tensor(packed), *stores, length, heads)
+    expected, *after = reference.attend_cached(packed, keys, values, length, heads)
+    np.testing.assert_allclose(y.numpy(), expected, rtol=2e-5, atol=2e-6)
+    for store, wanted in zip(stores, after, strict=True):
+        np.testing.assert_array_equal(store.numpy(), wanted.astype(np.float32))

@@ -245,9 +245,9 @@ Tensor scaled_dot_product_attention(const Tensor& query, const Tensor& key, cons
 /// The same of queries, keys and values that lie side by side: packed (B, T, 3 E), result (B, T, E).
 Tensor self_attention(const Tensor& packed, const Tensor& attn_mask, const Tensor& lengths, std::int64_t heads,
                       double dropout_p, bool is_causal, std::optional<double> scale);
-/// Decoding step by step: self-attention, causal, over earlier positions and the T of packed (B, T, 3 E); result
-/// (B, T, E). Their keys and values are written to keys and values (B, capacity, E, row-major) behind the first `length`
-/// positions. Records no gradient.
+/// Decoding step by step: self-attention over earlier positions and the T of packed (B, T, 3 E); result (B, T, E).
+/// Their keys and values are written to keys and values (B, capacity, E, row-major) behind the first `length` ones.
+/// Records no gradient.
 Tensor attend_cached(const Tensor& packed, const Tensor& keys, const Tensor& values, std::int64_t length,
                      std::int64_t heads);
 

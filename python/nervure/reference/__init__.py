@@ -10,6 +10,7 @@ the tests, and then these functions prove the kernels.
 """
 
 from .attention import (
+    attend_cached,
     scaled_dot_product_attention,
     scaled_dot_product_attention_backward,
     self_attention,
@@ -266,6 +267,7 @@ __all__ = [
     "amin_backward",
     "argmax",
     "argmin",
+    "attend_cached",
     "avg_pool",
     "avg_pool_backward",
     "batch_norm",

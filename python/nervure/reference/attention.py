@@ -118,3 +118,22 @@ def self_attention_backward(
     gradients = scaled_dot_product_attention_backward(dy, q, k, v, attn_mask, lengths, is_causal)
     parts = [_join(g) for g in gradients[:3] if g is not None]
     return np.concatenate(parts, axis=-1), None, None
+
+
+def attend_cached(
+    packed: ArrayLike, keys: Array, values: Array, length: int, heads: int
+) -> tuple[Array, Array, Array]:
+    """Attention over ``length`` earlier positions and those of ``packed``; with the new store.
+
+    Keys and values of ``packed`` ``(B, T, 3 E)`` are put behind the first ``length`` positions of
+    ``keys`` and ``values`` ``(B, capacity, E)``.
+    """
+    x = as_float(packed)
+    width, all_ = x.shape[2] // 3, length + x.shape[1]
+    stores = []
+    for i, store in enumerate((keys, values), start=1):
+        stores.append(as_float(store).copy())
+        stores[-1][:, length:all_] = x[..., i * width : (i + 1) * width]
+    parts = [x[..., :width], *(store[:, :all_] for store in stores)]
+    split = [np.moveaxis(p.reshape(*p.shape[:2], heads, width // heads), 2, 1) for p in parts]
+    return _join(scaled_dot_product_attention(*split)), stores[0], stores[1]
