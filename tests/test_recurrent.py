@@ -147,6 +147,7 @@ def normalised_lstm(torch: Any, p: dict[str, Any], end: str, x: Any, h: Any, c: 
 @pytest.mark.parametrize("layers", [1, 2])
 def test_layer_norm_against_torch(rng, isa, threads, layers) -> None:
     torch = pytest.importorskip("torch")
+    nv.manual_seed(0)
     module = nn.LSTM(7, 17, layers, bidirectional=True, layer_norm=True)
     for name, p in module.named_parameters():
         if not name.startswith("weight"):

@@ -19,7 +19,7 @@ struct Blocking {
   std::int64_t depth;   // of one pass over K
   bool pack_b;          // copy (and transpose) B into panels first; needed when B is transposed
   bool panels_outside;  // B panel by panel, each under all rows; otherwise row tile by row tile under all panels
-  bool far;             // B does not stay in the cache: the tiles bring the next block
+  bool far = false;     // B does not stay in the cache: the tiles bring the next block
 };
 
 /// Rows are cut into tiles of two heights that differ by one, instead of full tiles and a bad remainder.
