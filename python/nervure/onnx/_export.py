@@ -16,6 +16,7 @@ import nervure as nv
 from nervure import _core, serialize
 from nervure._core import Tensor
 from nervure.nn import Module, Sequential
+from nervure.nn._watch import evaluating
 from nervure.onnx._attention import ATTENTION
 from nervure.onnx._graph import Graph, Value, example_of
 from nervure.onnx._layers import LAYERS, ExportError, Writer
@@ -170,16 +171,10 @@ def export(
     specs = {name: _spec(name, spec) for name, spec in specs.items()}
     graph = Graph()
     values = _examples(graph, specs)
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with nv.no_grad():
-            standin = _Standin(graph, model, "")
-            named = isinstance(inputs, Mapping)
-            found = standin(**values) if named else standin(values["input"])
-    finally:
-        for module, training in modes:
-            module.training = training
+    with evaluating(model), nv.no_grad():
+        standin = _Standin(graph, model, "")
+        named = isinstance(inputs, Mapping)
+        found = standin(**values) if named else standin(values["input"])
     _write(graph, specs, _flat(found), path, output_names, metadata)
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from nervure import _core, nn, optim
 from nervure._grad_mode import no_grad
 from nervure.callbacks.base import Callback, CallbackList
 from nervure.callbacks.progress import bar_over, resolve_verbose
+from nervure.nn._watch import evaluating
 from nervure.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from nervure.train import checkpoint
 from nervure.train._average import WeightAverage
@@ -448,18 +449,9 @@ class Trainer:
     @contextmanager
     def _inference(self) -> Iterator[None]:
         """Evaluation mode, averaged weights, and no gradients; everything is put back."""
-        modes = [(module, module.training) for module in self.model.modules()]
-        self.model.eval()
-        try:
-            with no_grad():
-                if self.average is None:
-                    yield
-                else:
-                    with self.average.applied():
-                        yield
-        finally:
-            for module, mode in modes:
-                module.training = mode
+        averaged = nullcontext() if self.average is None else self.average.applied()
+        with evaluating(self.model), no_grad(), averaged:
+            yield
 
     # ---- report ----------------------------------------------------------------------------------
 
