@@ -200,3 +200,16 @@ def close(actual: nv.Tensor | None, expected: Any) -> None:
     """Check that there is a result, and that it is the expected one but for rounding."""
     assert actual is not None
     np.testing.assert_allclose(actual.numpy(), expected, rtol=1e-6)
+
+
+def same_bits(a: Any, b: Any) -> bool:
+    """Equal to the bit, types included."""
+    if isinstance(a, nv.Tensor):
+        a = a.numpy()
+    if isinstance(a, np.ndarray):
+        return isinstance(b, np.ndarray) and a.dtype == b.dtype and a.tobytes() == b.tobytes()
+    if isinstance(a, dict):
+        return isinstance(b, dict) and list(a) == list(b) and all(same_bits(a[k], b[k]) for k in a)
+    if isinstance(a, (list, tuple)):
+        return type(a) is type(b) and len(a) == len(b) and all(map(same_bits, a, b))
+    return type(a) is type(b) and (a == b or (a != a and b != b))

@@ -5,9 +5,6 @@ from __future__ import annotations
 
 import random
 import signal
-import subprocess
-import sys
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from subprocesses import clean_environment, output_of
+from comparison import same_bits
 
 import nervure as nv
 from nervure import metrics, nn, optim
@@ -40,19 +37,6 @@ Y = (X[:, 0] + 0.3 * RNG.normal(size=22) > 0).astype(np.int64)
 # ---- the file ------------------------------------------------------------------------------------
 
 
-def same(a: Any, b: Any) -> bool:
-    """Equal to the bit, types included."""
-    if isinstance(a, nv.Tensor):
-        a = a.numpy()
-    if isinstance(a, np.ndarray):
-        return isinstance(b, np.ndarray) and a.dtype == b.dtype and a.tobytes() == b.tobytes()
-    if isinstance(a, dict):
-        return isinstance(b, dict) and list(a) == list(b) and all(same(a[k], b[k]) for k in a)
-    if isinstance(a, (list, tuple)):
-        return type(a) is type(b) and len(a) == len(b) and all(map(same, a, b))
-    return type(a) is type(b) and (a == b or (a != a and b != b))
-
-
 STATE: dict[str, Any] = {
     "tensor": nv.tensor([[1.5, -0.0], [float("nan"), 3e38]]),
     "arrays": [np.arange(5), np.array(7.0), np.zeros((0, 2), np.float32), np.array([True])],
@@ -64,7 +48,7 @@ STATE: dict[str, Any] = {
 
 def test_a_state_comes_back_to_the_bit(tmp_path: Path) -> None:
     checkpoint.write(tmp_path / "state.safetensors", STATE)
-    assert same(STATE, checkpoint.read(tmp_path / "state.safetensors"))
+    assert same_bits(STATE, checkpoint.read(tmp_path / "state.safetensors"))
     tensors = nv.load(tmp_path / "state.safetensors")
     np.testing.assert_array_equal(tensors["tensor"], STATE["tensor"].numpy())
     with pytest.raises(TypeError, match=r"a\.0 is a object, which a checkpoint cannot hold"):
@@ -107,7 +91,7 @@ def test_every_damage_is_found(tmp_path: Path) -> None:
             state = checkpoint.read(path)
         except FormatError:
             continue
-        assert same(STATE, state)  # a blank that became another blank
+        assert same_bits(STATE, state)  # a blank that became another blank
     assert found > 280
 
 
@@ -459,7 +443,7 @@ def test_a_resumed_training_ends_with_the_same_bits(
             continue
         break
     assert crashes >= (steps - 2) // 3
-    assert same(expected, _arrays(found.state_dict()))
+    assert same_bits(expected, _arrays(found.state_dict()))
 
 
 def _arrays(state: Any) -> Any:
@@ -490,7 +474,7 @@ def test_a_training_that_had_stopped_stays_so(tmp_path: Path) -> None:
     assert len(epochs) < 9
     again = run(stopping, tmp_path, "epoch", None)
     assert again.history.epoch == epochs
-    assert same(_arrays(first.state_dict()["model"]), _arrays(again.state_dict()["model"]))
+    assert same_bits(_arrays(first.state_dict()["model"]), _arrays(again.state_dict()["model"]))
 
 
 def test_going_on_for_more_epochs(tmp_path: Path) -> None:
@@ -600,146 +584,6 @@ def test_metrics_are_made_of_their_own_classes_only(tmp_path: Path) -> None:
         simple(metrics=["accuracy"]).fit(X, Y, batch_size=5, resume_from=path)
     with pytest.raises(ValueError, match="the checkpoint has no metric 'f1'"):
         simple(metrics=["f1"]).fit(X, Y, batch_size=5, resume_from=path)
-
-
-# ---- real processes ------------------------------------------------------------------------------
-
-PROGRAM = """
-import os, random, signal, sys, time
-from pathlib import Path
-import numpy as np
-import nervure as nv
-from nervure import nn, optim
-from nervure.callbacks import ModelCheckpoint
-from nervure.train import checkpoint
-
-def train(folder, result, epochs):
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(60, 8)).astype(np.float32)
-    y = (x[:, 0] > 0).astype(int)
-    nv.manual_seed(0)
-    model = nn.Sequential(nn.Linear(8, 64, activation="relu"), nn.Dropout(0.3), nn.Linear(64, 2))
-    trainer = nv.Trainer(model, "cross_entropy", optim.Adam(model.parameters()), ["accuracy"])
-    trainer.fit(
-        x, y, batch_size=7, epochs=epochs, validation_split=0.1,
-        callbacks=ModelCheckpoint(folder, save_freq=1), resume_from=folder,
-    )
-    trainer.save_checkpoint(result)
-
-def newest(folder):
-    steps = [int(p.stem[5:]) for p in checkpoint.numbered(folder)] if folder.exists() else []
-    return max(steps, default=0)
-"""
-
-# Each training is a process of its own, forked from one that has imported everything.
-KILLER = (
-    PROGRAM
-    + """
-base, kills = Path(sys.argv[1]), int(sys.argv[2])
-steps = 2 * kills + 8
-epochs = steps // 8  # 8 batches each
-chance = random.Random(0)
-killed = reached = 0
-while True:
-    child = os.fork()
-    if child == 0:
-        train(base / "killed", base / "result.safetensors", epochs)
-        os._exit(0)
-    target = reached + 1
-    ended = 0
-    while killed < kills and newest(base / "killed") < target and not ended:
-        ended, status = os.waitpid(child, os.WNOHANG)
-    if killed < kills and not ended:
-        time.sleep(0.004 * chance.random())  # in a step, in a file, between two
-        os.kill(child, signal.SIGKILL)
-        killed += 1
-    if not ended:
-        ended, status = os.waitpid(child, 0)
-    now = newest(base / "killed")
-    assert now >= reached, "what was safe is lost"
-    reached = now
-    if os.WIFEXITED(status):
-        assert os.WEXITSTATUS(status) == 0
-        break
-train(base / "whole", base / "whole.safetensors", epochs)
-print(killed)
-"""
-)
-
-
-@pytest.mark.parametrize("kills", [10, pytest.param(50, marks=pytest.mark.slow)])
-def test_killed_trainings_end_with_the_same_bits(kills: int, tmp_path: Path) -> None:
-    program = KILLER.replace("sys.argv[1]", repr(str(tmp_path)))
-    killed = int(output_of(program.replace("sys.argv[2]", str(kills)), timeout=300))
-    assert killed >= 0.8 * kills
-    whole = checkpoint.read(tmp_path / "whole.safetensors")
-    assert same(whole, checkpoint.read(tmp_path / "result.safetensors"))
-    folder = tmp_path / "killed"
-    assert not list(folder.glob(".nervure-*.tmp"))  # what the killed ones had begun
-    assert len(checkpoint.numbered(folder)) == 3
-
-
-def test_a_fresh_process_goes_on(tmp_path: Path) -> None:
-    """The same in processes that share nothing, with other numbers of threads."""
-    results = []
-    for name, kills in (("whole", 0), ("killed", 2)):
-        folder, result = tmp_path / name, tmp_path / f"{name}.safetensors"
-        call = f"train(Path({str(folder)!r}), {str(result)!r}, 3)"
-        for kill in range(kills + 1):
-            process = subprocess.Popen(
-                [sys.executable, "-W", "error", "-c", PROGRAM + call],
-                env=clean_environment({"NERVURE_NUM_THREADS": str(kill + 1)}),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            while kill < kills and process.poll() is None and newest(folder) < 7 * (kill + 1):
-                time.sleep(0.0005)
-            if kill < kills:
-                process.send_signal(signal.SIGKILL)
-            output, _ = process.communicate(timeout=120)
-            assert process.returncode in (0, -signal.SIGKILL), output
-        results.append(checkpoint.read(result))
-    assert same(*results)
-
-
-def newest(folder: Path) -> int:
-    steps = [int(p.stem[5:]) for p in checkpoint.numbered(folder)] if folder.exists() else []
-    return max(steps, default=0)
-
-
-def test_a_full_disk_does_not_end_the_training(tmp_path: Path) -> None:
-    code = f"""
-        import resource, warnings
-        import numpy as np
-        import nervure as nv
-        from nervure import nn
-        from nervure.callbacks import LambdaCallback, ModelCheckpoint
-
-        nv.manual_seed(0)
-        x, y = np.ones((40, 3), np.float32), np.arange(40) % 2
-        model = nn.Sequential(nn.Linear(3, 300), nn.Linear(300, 2))
-        trainer = nv.Trainer(model, "cross_entropy", "sgd")
-        hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
-
-        def limit(batch, logs):
-            size = 5000 if 3 <= trainer.step < 6 else hard
-            resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            trainer.fit(x, y, batch_size=5, callbacks=[
-                LambdaCallback(on_train_batch_end=limit),
-                ModelCheckpoint({str(tmp_path)!r}, save_freq=1, keep_last=4)])
-        print(trainer.step, len(caught), "could not be written" in str(caught[0].message))
-    """
-    assert output_of(code) == "8 3 True"
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "best.safetensors",
-        *(f"step-00000000{step}.safetensors" for step in (2, 6, 7, 8)),
-    ]
-    for path in checkpoint.numbered(tmp_path):
-        checkpoint.read(path)
 
 
 def test_what_killed_writers_left_is_removed(tmp_path: Path) -> None:
