@@ -178,8 +178,12 @@ Gemm depth_part(const Gemm& g, std::int64_t p, std::int64_t end) {
   return part;
 }
 
-// Small C, long sums: parts of K side by side, added up in order.
-bool splits_depth(const Gemm& g) { return g.M * g.N <= 16 * 1024 && g.K >= 1024 && g.M * g.N * g.K > 2 * kSerial; }
+// Small C, long sums: parts of K side by side, added up in order. One row of C waits for memory, which is best read in
+// its own order: whole rows of B, along the columns or as dot products.
+bool splits_depth(const Gemm& g) {
+  if (g.M * g.N > 16 * 1024 || g.M * g.N * g.K <= 2 * kSerial) return false;
+  return g.M > 1 || g.N < 128 ? g.K >= 1024 : !g.b_transposed && g.K >= 512;
+}
 
 void split_depth(const Gemm& g) {
   const std::int64_t wanted = larger(2, smaller(smaller(g.K / 256, 16), g.M * g.N * g.K / kChunk));

@@ -178,7 +178,7 @@ void by_groups(Pass pass, bool far, float* packed) {
   Ahead ahead;
   for (std::int64_t j = columns.begin; j < columns.end; j += kGroup) {
     pass.columns = {j, smaller(j + kGroup, columns.end)};
-    const Panels panels = far ? cut_narrow_panels(pass.columns.size()) : cut_panels(pass.columns.size());
+    const Panels panels = far ? cut_narrow_panels(pass.columns.size(), true) : cut_panels(pass.columns.size());
     if (packed) pack_panels(*pass.product, pass.depth, pass.columns, panels, packed);
     if (far) {
       plan_ahead(pass, j + kGroup, false, ahead);
@@ -229,10 +229,11 @@ Panels cut_panels(std::int64_t columns) {
   return {{kNarrow, static_cast<int>(left)}, {narrow, 1}};
 }
 
-Panels cut_narrow_panels(std::int64_t columns) {
+Panels cut_narrow_panels(std::int64_t columns, bool never_wide) {
   const std::int64_t vectors = (columns + kLanes - 1) / kLanes;
   const std::int64_t narrow = vectors / kNarrow;
   const std::int64_t left = vectors - narrow * kNarrow;
+  if (left == 1 && narrow > 0 && !never_wide) return {{kNarrow, kTileVectors}, {narrow - 1, 1}};
   return {{kNarrow, static_cast<int>(left)}, {narrow, left > 0}};
 }
 
