@@ -219,6 +219,10 @@ void bind_gradient_methods(TensorClass& cls) {
       },
       py::arg("requires_grad") = true);
   cls.def_property_readonly("is_leaf", &Tensor::is_leaf);
+  cls.def_property_readonly(
+      "_version", [](const Tensor& x) { return x.body()->storage->version(); },
+      "How often operations have written into this memory in place; views share it. Writes through NumPy do not "
+      "count.");
 }
 
 void bind_in_place_methods(TensorClass& cls) {
