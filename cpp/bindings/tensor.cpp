@@ -356,6 +356,9 @@ void bind_tensor(py::module_& m) {
   bind_gradient_methods(cls);
   bind_in_place_methods(cls);
 
+  m.def(
+      "writes_into", [](const Tensor& x) { core::writes_into(x); }, py::arg("x"),
+      "Count a change in place that the caller makes through NumPy, where no operation sees it.");
   m.def("from_numpy", [](const py::array& array) { return tensor_over_array("from_numpy", array); }, py::arg("array"));
   m.def(
       "tensor",
