@@ -191,6 +191,7 @@ def _with_lengths(x: Structure, lengths: Any) -> Padded:
         raise ValueError(f"[ArrayDataset] lengths must be integers (N,), got {counts.dtype}")
     if x.ndim < 2:
         raise ValueError("[ArrayDataset] lengths need x to be (N, T, ...), got one dimension")
+    check_lengths(["x", "lengths"], [len(x), len(counts)])
     longest = x.shape[1]
     if counts.size and not 0 <= counts.min() <= counts.max() <= longest:
         raise ValueError(
