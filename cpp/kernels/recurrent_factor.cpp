@@ -12,12 +12,6 @@ constexpr std::int64_t kMostDepth = 1024;       // of one pass over K
 constexpr std::int64_t kDeep = 64;              // products that take longer than it takes to fetch a tile
 constexpr std::int64_t kChunk = 200'000;        // multiplications
 constexpr std::int64_t kLongest = 500'000'000;  // of one chunk: below 100 ms on the slowest instruction set
-// Of one region, for all rows: one thread goes through the chunks of rows in turns, while their steps are near.
-constexpr std::int64_t kRegion = 8'000'000;
-constexpr std::int64_t kFewRows = 16;  // to a chunk of rows, two tiles
-// Floats: read by every chunk of rows at every step, they would come from the third-level cache each time.
-constexpr std::int64_t kLargeWeights = 150'000;
-constexpr std::int64_t kMostChunks = 8;  // of a step
 
 std::int64_t even_step(std::int64_t n, std::int64_t most, std::int64_t unit) {
   return ceil_div(ceil_div(n, larger(ceil_div(n, most), 1)), unit) * unit;
@@ -90,23 +84,6 @@ void Factor::multiply_all(const float* a, std::int64_t lda, std::int64_t rows, f
       for (std::int64_t panel = 0; panel < panels_; ++panel)
         multiply(segment, panel, a + begin * lda, lda, end - begin, c + begin * ldc, ldc, accumulate, bias);
   });
-}
-
-Split split_steps(const Sequence& sequence, std::int64_t work, std::int64_t panels, bool by_units) {
-  Split split{};
-  const std::int64_t step_work = work * sequence.batch;
-  split.units = by_units && step_work >= kChunk / 2 && (sequence.batch < kFewRows || work > kLargeWeights);
-  if (split.units) {
-    split.rows = sequence.batch;
-    split.panels = ceil_div(panels, smaller(panels, smaller(larger(step_work / kChunk, 2), kMostChunks)));
-    split.steps = 1;
-    return split;
-  }
-  split.panels = panels;
-  const bool worth = step_work * sequence.steps > 2 * kChunk;
-  split.rows = worth ? even_step(sequence.batch, kFewRows, 1) : larger(sequence.batch, 1);
-  split.steps = larger(smaller(kLongest / larger(work * split.rows, 1), kRegion / larger(step_work, 1)), 1);
-  return split;
 }
 
 }  // namespace nervure::kernels::NV_ISA
