@@ -64,8 +64,7 @@ class Forward {
     float* const gates = gates_at(t, rows.begin) + H_;  // r, z and the recurrent part of n, as in W_hh
     const float* const h = h_.at(t, rows.begin);
     for (std::int64_t panel = first; panel < last; ++panel) {
-      for (std::int64_t gate = 0; gate < 3; ++gate)
-        recurrent_.multiply(gate, panel, h, H_, rows.size(), gates, S_, gate < 2, gate < 2 ? nullptr : layer_.b_hh);
+      recurrent_.multiply_gates(panel, h, H_, rows.size(), gates, S_, 2, layer_.b_hh);
       const std::int64_t u = panel * recurrent_.panel_width();
       for (std::int64_t j = rows.begin; j < rows.end; ++j)
         update_after(cell_of(t, j), u, smaller(u + recurrent_.panel_width(), H_));

@@ -74,9 +74,8 @@ class Forward {
           const std::int64_t t = walk.at(i);
           const RowRange rows = running(s_, t, first, last);
           for (; panel < end && rows.size() > 0; ++panel)
-            for (std::int64_t gate = 0; gate < 4; ++gate)
-              recurrent_.multiply(gate, panel, h_.at(t, rows.begin), P_, rows.size(), norm_at(t, rows.begin), S_, false,
-                                  nullptr);
+            recurrent_.multiply_gates(panel, h_.at(t, rows.begin), P_, rows.size(), norm_at(t, rows.begin), S_, 0,
+                                      nullptr);
         });
   }
 
@@ -123,8 +122,7 @@ class Forward {
     if (rows.size() == 0) return;
     float* const gates = saved_.gates + (s_.offset[t] + rows.begin) * S_;
     for (std::int64_t panel = first; panel < last; ++panel) {
-      for (std::int64_t gate = 0; gate < 4; ++gate)
-        recurrent_.multiply(gate, panel, h_.at(t, rows.begin), P_, rows.size(), gates, S_, true, nullptr);
+      recurrent_.multiply_gates(panel, h_.at(t, rows.begin), P_, rows.size(), gates, S_, 4, nullptr);
       const std::int64_t u = panel * recurrent_.panel_width();
       const std::int64_t end = smaller(u + recurrent_.panel_width(), H_);
       for (std::int64_t j = rows.begin; j < rows.end; ++j) {

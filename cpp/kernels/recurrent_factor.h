@@ -27,11 +27,17 @@ class Factor {
   /// lie like those of B.
   void multiply(std::int64_t segment, std::int64_t panel, const float* a, std::int64_t lda, std::int64_t rows, float* c,
                 std::int64_t ldc, bool accumulate, const float* bias) const;
-  /// All of them, for rows cut into chunks.
+  /// The same panel of all segments: of the first `added`, the products are added to C; of the others, C = A B + bias.
+  void multiply_gates(std::int64_t panel, const float* a, std::int64_t lda, std::int64_t rows, float* c,
+                      std::int64_t ldc, std::int64_t added, const float* bias) const;
+  /// All panels of all segments, for rows cut into chunks.
   void multiply_all(const float* a, std::int64_t lda, std::int64_t rows, float* c, std::int64_t ldc, bool accumulate,
                     const float* bias) const;
 
  private:
+  const float* panel_at(std::int64_t segment, std::int64_t panel) const;
+  std::int64_t columns_of(std::int64_t panel) const;
+
   const float* b_;
   std::int64_t ldb_;
   bool transposed_;
