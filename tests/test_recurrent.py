@@ -509,8 +509,10 @@ def test_modules_refuse() -> None:
         module(nv.zeros(3))
     with pytest.raises(TypeError, match=r"\[LSTM\] state must be a tuple of 2"):
         module(x, h)
-    with pytest.raises(ValueError, match=r"\[LSTM\] c0 must have 3 dimensions"):
+    with pytest.raises(ValueError, match=r"\[lstm\] c0 must be \(1, 2, 4\), got \(2, 2, 4\)"):
         module(x, (h, nv.zeros(2, 2, 4)))
+    with pytest.raises(ValueError, match=r"\[LSTM.step\] c0 must have 3 dimensions, the first of"):
+        nn.LSTM(3, 4, 2).step(x[:, 0], (nv.zeros(2, 2, 4), h))
     with pytest.raises(ValueError, match=r"\[lstm\] h0 must be \(1, 2, 4\), got \(1, 3, 4\)"):
         module(x, (nv.zeros(1, 3, 4), h))
     with pytest.raises(ValueError, match=r"\[lstm\] lengths must be in \[0, 5\], got 6 for row 1"):
