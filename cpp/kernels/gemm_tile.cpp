@@ -71,7 +71,8 @@ NV_INLINE void store_tile(const vf (&acc)[Rows][Vectors], float* c, std::int64_t
 /// of B lies in the first-level cache.
 enum class Brings { b, ahead, nothing };
 
-/// One step over K: acc (+)= column of A times row of B. The first one has nothing to add to.
+/// One step over K: acc (+)= column of A times row of B. The first one has nothing to add to: zeros for it would be
+/// moves between registers, on the ports of the products.
 template <bool First, TileA Layout, int Rows, int Vectors, bool Masked, Brings What>
 NV_INLINE void step(const float* a, std::int64_t a_stride, const float* b, std::int64_t b_stride, std::int64_t p,
                     const TileOutput& out, vf (&acc)[Rows][Vectors]) {
@@ -130,8 +131,8 @@ constexpr TileFunction entry() {
 // Variants of the tiles that do most of the work in products of some size.
 template <TileA Layout, int Rows, int Vectors, Brings What>
 constexpr TileFunction large_entry() {
-  constexpr int least = What == Brings::ahead ? kTileRows / 2 : max_tile_rows(Vectors) / 2;
-  constexpr bool wide = What == Brings::ahead ? Vectors == kTileVectors - 1 : Vectors >= kTileVectors - 1;
+  constexpr int least = What == Brings::ahead ? kTileRows / 2 : max_tile_rows(Vectors) * 2 / 3;
+  constexpr bool wide = What == Brings::ahead ? Vectors == kTileVectors - 1 : Vectors >= kTileVectors - 1 && kLanes > 4;
   if constexpr (wide && Rows > least && Rows <= max_tile_rows(Vectors))
     return tile<Layout, Rows, Vectors, false, What>;
   else
