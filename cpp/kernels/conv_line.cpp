@@ -8,13 +8,22 @@ namespace nervure::kernels::NV_ISA {
 namespace {
 
 constexpr std::int64_t kProducts = 160;  // two vectors of each: 20 KiB
+// Pixels of a tile. The registers take the first; the others are for lines that it does not divide.
 #if defined(__AVX512F__)
-constexpr int rows_of_tile(int) { return 8; }
+constexpr int kHeights[3] = {14, 11, 8};
 #else
-constexpr int rows_of_tile(int vectors) { return vectors == 2 ? 6 : 8; }
+constexpr int kHeights[3] = {6, 5, 4};
 #endif
 
-NV_INLINE std::int64_t rounded_up(std::int64_t n, std::int64_t step) { return ceil_div(n, step) * step; }
+/// Which of the heights computes a line soonest; a tile costs about one pixel more than it has.
+int best_height(std::int64_t pixels) {
+  int best = 2;
+  for (int i = 1; i >= 0; --i)
+    if (kHeights[i] <= pixels &&
+        ceil_div(pixels, kHeights[i]) * (kHeights[i] + 1) <= ceil_div(pixels, kHeights[best]) * (kHeights[best] + 1))
+      best = i;
+  return best;
+}
 
 template <int Vectors>
 NV_INLINE void load_columns(const float* p, std::int64_t columns, vf (&row)[Vectors]) {
@@ -26,7 +35,7 @@ NV_INLINE void load_columns(const float* p, std::int64_t columns, vf (&row)[Vect
 template <int Rows, int Vectors, bool Whole>
 NV_INLINE void store_tile(vf (&acc)[Rows][Vectors], const ConvLine& line, float* y) {
   const std::int64_t last = Whole ? kLanes : line.columns - (Vectors - 1) * kLanes;
-#pragma GCC unroll 8
+#pragma GCC unroll 16
   for (int r = 0; r < Rows; ++r, y += line.y_step)
 #pragma GCC unroll 2
     for (int v = 0; v < Vectors; ++v)
@@ -36,30 +45,37 @@ NV_INLINE void store_tile(vf (&acc)[Rows][Vectors], const ConvLine& line, float*
 template <int Rows, int Vectors>
 NV_INLINE void run_tile(const ConvLine& line, const vf (&bias)[Vectors], const float* x, float* y) {
   vf acc[Rows][Vectors];
-  const float* from[Rows];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
   for (int r = 0; r < Rows; ++r) {
-    from[r] = x + r * line.x_step;
 #pragma GCC unroll 2
     for (int v = 0; v < Vectors; ++v) acc[r][v] = bias[v];
   }
+  constexpr int kQuads = (Rows + 3) / 4;
+  const std::int64_t step = line.x_step;
   const float* b = line.weights;
   for (std::int64_t run = 0; run < line.runs; ++run) {
-    const std::int64_t begin = line.offset[run], end = begin + line.length;
-    for (std::int64_t at = begin; at != end; ++at, b += Vectors * kLanes) {
+    const float* from[kQuads];  // every fourth pixel: those between are at multiples of the step that addresses can have
+#pragma GCC unroll 4
+    for (int q = 0; q < kQuads; ++q) {
+      from[q] = x + line.offset[run] + 4 * q * step;
+      asm("" : "+r"(from[q]));
+    }
+    for (std::int64_t left = line.length; left > 0; --left, b += Vectors * kLanes) {
       vf row[Vectors];
 #pragma GCC unroll 2
       for (int v = 0; v < Vectors; ++v) row[v] = load(b + v * kLanes);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (int r = 0; r < Rows; ++r) {
-        const vf factor = broadcast(from[r][at]);
+        const vf factor = broadcast(from[r / 4][r % 4 * step]);
 #pragma GCC unroll 2
         for (int v = 0; v < Vectors; ++v) acc[r][v] = fma(factor, row[v], acc[r][v]);
       }
+#pragma GCC unroll 4
+      for (int q = 0; q < kQuads; ++q) ++from[q];
     }
   }
   if (line.relu)
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 2
       for (int v = 0; v < Vectors; ++v) acc[r][v] = relu(acc[r][v]);
@@ -84,22 +100,23 @@ void run_line(const ConvLine& line) {
   }
 }
 
-/// Of two heights, the one whose tiles overlap less.
 template <int Vectors>
 void run_columns(const ConvLine& line) {
-  constexpr int kMost = rows_of_tile(Vectors);
-  if (rounded_up(line.pixels, kMost) <= rounded_up(line.pixels, kMost - 1))
-    run_line<kMost, Vectors>(line);
-  else
-    run_line<kMost - 1, Vectors>(line);
+  switch (best_height(line.pixels)) {
+    case 0:
+      return run_line<kHeights[0], Vectors>(line);
+    case 1:
+      return run_line<kHeights[1], Vectors>(line);
+    default:
+      return run_line<kHeights[2], Vectors>(line);
+  }
 }
 
 }  // namespace
 
 bool is_short_line(std::int64_t products, std::int64_t pixels) {
-  constexpr int kMost = rows_of_tile(2);
-  const std::int64_t computed = smaller(rounded_up(pixels, kMost), rounded_up(pixels, kMost - 1));
-  return products <= kProducts && 8 * computed <= 9 * pixels;
+  const int height = kHeights[best_height(pixels)];
+  return products <= kProducts && pixels >= height && 8 * ceil_div(pixels, height) * height <= 9 * pixels;
 }
 
 Panels cut_line_panels(std::int64_t columns) {
