@@ -56,6 +56,7 @@ struct Tile {
   float* y;
   std::int64_t x_step, y_step, channels;
   bool relu;
+  std::int64_t x_ahead, y_ahead;  // how far behind lies what the next row reads first and writes
 };
 
 template <int Pixels>
@@ -63,7 +64,11 @@ NV_INLINE void sum_vector(const Tile& t, const TapList& taps, std::int64_t c, st
   vf acc[Pixels];
   const vf start = t.bias ? load_some(t.bias + c, count) : vf{};
 #pragma GCC unroll 8
-  for (int i = 0; i < Pixels; ++i) acc[i] = start;
+  for (int i = 0; i < Pixels; ++i) {
+    acc[i] = start;
+    __builtin_prefetch(t.x + t.x_ahead + i * t.x_step + c, 0, 2);
+    __builtin_prefetch(t.y + t.y_ahead + i * t.y_step + c, 0, 2);
+  }
   for (std::int64_t tap = 0; tap < taps.count; ++tap) {
     const vf weight = load_some(t.w + taps.weight[tap] + c, count);
     const float* x = t.x + taps.pixel[tap] + c;
@@ -100,7 +105,9 @@ void run_pixels(const Job& job, const TapList& taps, const float* x, float* y, s
             x_step,
             job.column_step,
             job.sweep.channels,
-            job.activation == Activation::relu};
+            job.activation == Activation::relu,
+            (job.sweep.down.reach() + job.sweep.row_step) * job.sweep.width * job.sweep.channels,
+            job.row_step};
   std::int64_t j = begin;
   const auto advance = [&](std::int64_t pixels) {
     j += pixels;
@@ -166,6 +173,7 @@ struct RowTap {
 struct Row {
   const float* dy;
   std::int64_t x_step, channels;
+  std::int64_t x_ahead, dy_ahead;  // to the next row
 };
 
 /// sum += Σ x dy over pixels [begin, end), for `Taps` taps and one vector of channels.
@@ -183,6 +191,10 @@ NV_INLINE void add_vector(const Row& row, const RowTap* taps, std::int64_t begin
   std::int64_t at = begin * row.x_step;
   for (std::int64_t j = begin; j < end; ++j, dy += row.channels, at += row.x_step) {
     const vf d = load_some(dy, count);
+    if constexpr (Count == kSums) {
+      __builtin_prefetch(dy + row.dy_ahead, 0, 2);
+      __builtin_prefetch(x[Count - 1] + at + row.x_ahead, 0, 2);
+    }
 #pragma GCC unroll 9
     for (int i = 0; i < Count; ++i) acc[i] = fma(load_some(x[i] + at, count), d, acc[i]);
   }
@@ -222,7 +234,7 @@ void add_row(const Conv& v, const Sweep& s, const float* x, const float* dy, std
       taps[count++] = {x + (h * s.width + w) * v.C, sum + (r * v.S + c) * v.C,
                        places_inside(s.first_column, s.column_step, s.across.offset[c], v.Q, s.width)};
     }
-  const Row source{dy + (n * v.P + p) * v.Q * v.C, s.column_step * v.C, v.C};
+  const Row source{dy + (n * v.P + p) * v.Q * v.C, s.column_step * v.C, v.C, s.row_step * s.width * v.C, v.Q * v.C};
   std::int64_t i = 0;
   for (; i + kSums <= count; i += kSums) add_group<kSums>(source, taps + i);
   for (; i + 3 <= count; i += 3) add_group<3>(source, taps + i);
