@@ -258,8 +258,16 @@ void depthwise_backward_data(const Conv& v, const float* dy, const float* w, con
   for (std::int64_t i = 0; i < down; ++i)
     for (std::int64_t j = 0; j < across; ++j) {
       const std::int64_t k = i * across + j;
-      jobs.get()[k] = {data_sweep(v, i, j, taps.get() + k * of_job), v.S, dy, w, bias, activation,
-                       dx + (i * v.W + j) * v.C, v.H * v.W * v.C, v.stride_h * v.W * v.C, v.stride_w * v.C};
+      jobs.get()[k] = {data_sweep(v, i, j, taps.get() + k * of_job),
+                       v.S,
+                       dy,
+                       w,
+                       bias,
+                       activation,
+                       dx + (i * v.W + j) * v.C,
+                       v.H * v.W * v.C,
+                       v.stride_h * v.W * v.C,
+                       v.stride_w * v.C};
     }
   run_jobs({jobs.get(), down, across, v.H}, v.N, v.R * v.S);
 }

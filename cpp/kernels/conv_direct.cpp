@@ -78,9 +78,18 @@ class Unit {
     const float* const from = source_ + group_ * (job_.sweep.channels / job_.groups);
     for (; count > 0; --count, column += width, weights += width * job_.depth()) {
       const std::int64_t first = group_ * job_.outputs + column, columns = smaller(width, job_.outputs - column);
-      ConvLine line{from, source_column_, job_.offset, job_.plan.count, job_.plan.length, weights,
-                    job_.bias ? job_.bias + first : nullptr, target_ + first, job_.column_step, job_.sweep.columns,
-                    columns, job_.activation == Activation::relu};
+      ConvLine line{from,
+                    source_column_,
+                    job_.offset,
+                    job_.plan.count,
+                    job_.plan.length,
+                    weights,
+                    job_.bias ? job_.bias + first : nullptr,
+                    target_ + first,
+                    job_.column_step,
+                    job_.sweep.columns,
+                    columns,
+                    job_.activation == Activation::relu};
       for (std::int64_t i = 0; i < pixels_; i += job_.sweep.columns) {
         conv_line(vectors_, line);
         if (job_.activation != Activation::none && job_.activation != Activation::relu)

@@ -54,7 +54,8 @@ NV_INLINE void run_tile(const ConvLine& line, const vf (&bias)[Vectors], const f
   const std::int64_t step = line.x_step;
   const float* b = line.weights;
   for (std::int64_t run = 0; run < line.runs; ++run) {
-    const float* from[kQuads];  // every fourth pixel: those between are at multiples of the step that addresses can have
+    const float*
+        from[kQuads];  // every fourth pixel: those between are at multiples of the step that addresses can have
 #pragma GCC unroll 4
     for (int q = 0; q < kQuads; ++q) {
       from[q] = x + line.offset[run] + 4 * q * step;

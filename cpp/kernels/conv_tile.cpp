@@ -120,8 +120,8 @@ constexpr TileRow kTable[kTileRows] = {
 };
 
 template <int Rows>
-void dense_tile(const float* a, const TileRuns& runs, const float* b, std::int64_t b_stride, float* c,
-                std::int64_t ldc, bool accumulate) {
+void dense_tile(const float* a, const TileRuns& runs, const float* b, std::int64_t b_stride, float* c, std::int64_t ldc,
+                bool accumulate) {
   vf acc[Rows];
 #pragma GCC unroll 16
   for (int r = 0; r < Rows; ++r) acc[r] = vf{};
@@ -135,8 +135,7 @@ void dense_tile(const float* a, const TileRuns& runs, const float* b, std::int64
     }
   }
 #pragma GCC unroll 16
-  for (int r = 0; r < Rows; ++r, c += ldc)
-    store(c, accumulate ? acc[r] + load(c) : acc[r]);
+  for (int r = 0; r < Rows; ++r, c += ldc) store(c, accumulate ? acc[r] + load(c) : acc[r]);
 }
 
 }  // namespace
