@@ -227,7 +227,7 @@ class DataLoader:
         y = map_structure(_numpy, batch[1]) if len(batch) > 1 else None
         for transform in self._transforms:
             found = transform(x, y, rng)
-            if not isinstance(found, (tuple, list)) or len(found) != 2:  # an array of two rows is none
+            if not isinstance(found, (tuple, list)) or len(found) != 2:  # no array of two
                 raise TypeError(
                     f"[DataLoader] a transform must return (x, y), got {type(found).__name__}"
                 )
