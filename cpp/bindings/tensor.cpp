@@ -176,6 +176,13 @@ void bind_numpy_methods(TensorClass& cls) {
   cls.def("item", &item);
   cls.def("__float__", [](const Tensor& x) { return item(x).attr("__float__")(); });
   cls.def("__int__", [](const Tensor& x) { return py::int_(item(x)); });
+  // 0-d only, as of NumPy's arrays: NumPy would otherwise take a list of one index for that index.
+  cls.def("__index__", [](const Tensor& x) {
+    if (x.rank() != 0 || x.dtype() != DType::int64)
+      throw core::TypeError(
+          core::message("index", "only a 0-d int64 tensor is an integer, got ", x.dtype(), " of shape ", x.shape()));
+    return py::int_(item(x));
+  });
   cls.def("__bool__", [](const Tensor& x) {
     NV_CHECK(x.numel() == 1, "bool", "the truth of a tensor of shape ", x.shape(), " is ambiguous");
     return item(x).cast<bool>();
