@@ -132,7 +132,7 @@ def _image_rows() -> list[Case]:
         rows.append(_case("conv2d", x, weight, padding=size // 2))
         rows.append(_case("conv2d", x, weight, stride=2, padding=3))
     rows += [_case("conv2d", (2, c, 5, 6), (k, c, 1, 1)) for c, k in ((1, 1), (7, 33), (33, 16))]
-    # Lines of pixels under few weights: tiles of 8, 11 and 14 pixels, or of 4 to 6; the last overlaps.
+    # Lines of pixels under few weights: tiles of 8, 11 or 14 pixels, or 4 to 6; the last overlaps
     for channels, outputs, width, size in (
         *((1, 33, 14, 3), (2, 17, 11, 3), (1, 6, 28, 5), (3, 16, 8, 3), (3, 70, 23, 3)),
         *((1, 31, 5, 3), (1, 9, 6, 1), (5, 48, 32, 5)),
