@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "kernels/recurrent_factor.h"
 
+#include "kernels/even_step.h"
 #include "kernels/gemm_block.h"
 #include "kernels/gemm_pack.h"
 #include "kernels/lanes.h"
@@ -19,16 +20,12 @@ constexpr std::int64_t kFewRows = 16;  // to a chunk of rows, two tiles
 constexpr std::int64_t kLargeWeights = 150'000;
 constexpr std::int64_t kMostChunks = 8;  // of a step
 
-std::int64_t even_step(std::int64_t n, std::int64_t most, std::int64_t unit) {
-  return ceil_div(ceil_div(n, larger(ceil_div(n, most), 1)), unit) * unit;
-}
-
 }  // namespace
 
 Factor::Factor(const float* b, std::int64_t ldb, bool transposed, std::int64_t K, std::int64_t segments,
                std::int64_t width, std::int64_t rows)
     : b_(b), ldb_(ldb), transposed_(transposed), K_(K), segments_(segments), width_(width) {
-  depth_ = larger(even_step(K, kMostDepth, 4), 1);
+  depth_ = even_step_within(K, kMostDepth, 4);
   const int widest = rows <= max_tile_rows(kTileVectors) ? kTileVectors : kTileVectors - 1;
   const std::int64_t all = ceil_div(width, kLanes);
   const std::int64_t pieces = larger(ceil_div(all, widest), 1);
@@ -104,7 +101,7 @@ Split split_steps(const Sequence& sequence, std::int64_t work, std::int64_t pane
   }
   split.panels = panels;
   const bool worth = step_work * sequence.steps > 2 * kChunk;
-  split.rows = worth ? even_step(sequence.batch, kFewRows, 1) : larger(sequence.batch, 1);
+  split.rows = worth ? even_step_within(sequence.batch, kFewRows, 1) : larger(sequence.batch, 1);
   split.steps = larger(smaller(kLongest / larger(work * split.rows, 1), kRegion / larger(step_work, 1)), 1);
   return split;
 }
