@@ -408,3 +408,13 @@ def test_an_empty_table():
     assert layer(nv.tensor(np.zeros((2, 0), np.int64))).shape == (2, 0, 3)
     backward(layer, np.zeros(0, np.int64))
     optim.Adam(layer.parameters()).step()
+
+
+def test_row_numbers_given_out_are_a_copy() -> None:
+    """Other numbers would make a step write beyond the table."""
+    layer = nn.Embedding(4, 2)
+    layer(nv.tensor([3, 1])).sum().backward()
+    rows, _ = row_gradient(layer.weight)
+    rows.fill_(1 << 40)
+    np.testing.assert_array_equal(row_gradient(layer.weight)[0].numpy(), [1, 3])
+    np.testing.assert_array_equal(layer.weight.grad.numpy()[:, 0], [0.0, 1.0, 0.0, 1.0])

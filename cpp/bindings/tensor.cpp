@@ -61,7 +61,7 @@ void bind_reductions(TensorClass& cls) {
   cls.def(
       "std",
       [](const Tensor& x, const IntList& dim, std::int64_t correction, bool keepdim) {
-        return ops::sqrt(ops::var(x, dim.values, keepdim, correction));
+        return ops::standard_deviation(x, dim.values, keepdim, correction);
       },
       py::arg("dim") = py::none(), py::arg("correction") = 1, py::arg("keepdim") = false);
   using Extreme = std::tuple<Tensor, Tensor> (*)(const Tensor&, std::int64_t, bool);

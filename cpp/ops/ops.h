@@ -102,6 +102,9 @@ Tensor isfinite(const Tensor& x);
 Tensor sum(const Tensor& x, const Dims& dims, bool keepdim);
 Tensor mean(const Tensor& x, const Dims& dims, bool keepdim);
 Tensor var(const Tensor& x, const Dims& dims, bool keepdim, std::int64_t correction);
+/// sqrt(var), also where the squares are too small or too large for float32. Where it is 0, the gradient is 0
+/// (PyTorch).
+Tensor standard_deviation(const Tensor& x, const Dims& dims, bool keepdim, std::int64_t correction);
 Tensor amax(const Tensor& x, const Dims& dims, bool keepdim);  // ties share the gradient evenly
 Tensor amin(const Tensor& x, const Dims& dims, bool keepdim);
 std::tuple<Tensor, Tensor> max(const Tensor& x, std::int64_t dim, bool keepdim);  // values, indices (the first)
