@@ -4,6 +4,7 @@
 
 #include "core/parallel.h"
 #include "core/scratch.h"
+#include "kernels/even_step.h"
 #include "kernels/gemm_block.h"
 #include "kernels/gemm_dots.h"
 #include "kernels/gemm_epilogue.h"
@@ -35,11 +36,6 @@ constexpr std::int64_t kFar = 1 << 19;        // elements of B that do not stay 
 
 bool is_small(const Gemm& g) { return g.M <= 192 || g.N <= 2 * kNarrowPanel; }
 bool is_shallow(const Gemm& g) { return g.K <= 64; }
-
-/// A step that cuts n into `pieces` or fewer, all alike but the last, each a multiple of `unit`.
-NV_INLINE std::int64_t even_step(std::int64_t n, std::int64_t pieces, std::int64_t unit) {
-  return larger(ceil_div(ceil_div(n, larger(pieces, 1)), unit) * unit, unit);
-}
 
 enum class Path { vector, dots, swapped, block };
 

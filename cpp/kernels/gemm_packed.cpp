@@ -3,6 +3,7 @@
 
 #include "core/parallel.h"
 #include "core/scratch.h"
+#include "kernels/even_step.h"
 #include "kernels/gemm_pack.h"
 #include "kernels/lanes.h"
 
@@ -27,10 +28,6 @@ constexpr std::int64_t kChunks = 8;
 constexpr std::int64_t kHugePage = (2 << 20) / sizeof(float);
 // Of A copied at a time: bounds the working memory.
 constexpr std::int64_t kMostRows = 4096;
-
-NV_INLINE std::int64_t even_step(std::int64_t n, std::int64_t most, std::int64_t unit) {
-  return ceil_div(ceil_div(n, ceil_div(n, most)), unit) * unit;
-}
 
 /// A slab of the product: rows x columns of C over part of K.
 struct Slab {
@@ -97,7 +94,7 @@ void multiply_chunk(const Slab& slab, Range rows, Range columns, SharedBlock& bl
 void multiply_slab(const Slab& slab) {
   const Gemm& g = *slab.product;
   const std::int64_t M = slab.rows.size(), blocks = ceil_div(g.N, kBlockColumns);
-  const std::int64_t width = blocks == 2 ? even_step(g.N, ceil_div(g.N, 2), kLanes) : kBlockColumns;
+  const std::int64_t width = blocks == 2 ? even_step(g.N, 2, kLanes) : kBlockColumns;
   const std::int64_t pieces = larger(smaller(ceil_div(kChunks, blocks), M / kFewestRows), 1);
   const std::int64_t halved = blocks % 2 ? 1 : 2, whole = (blocks - halved) * pieces;
   const std::int64_t sharing = pieces > 1 ? blocks : halved, size = width * slab.depth.size();
@@ -107,7 +104,7 @@ void multiply_slab(const Slab& slab) {
   core::parallel_chunks(whole + halved * 2 * pieces, [&](std::int64_t chunk) {
     const bool halves = chunk >= whole;
     const std::int64_t cut = halves ? 2 * pieces : pieces, number = halves ? chunk + whole : chunk;
-    const std::int64_t step = even_step(M, ceil_div(M, cut), kTileRows);
+    const std::int64_t step = even_step(M, cut, kTileRows);
     const std::int64_t i = number % cut * step, block = number / cut;
     if (i >= M) return;
     const Range rows{slab.rows.begin + i, slab.rows.begin + smaller(i + step, M)};
@@ -125,7 +122,7 @@ void multiply_packed(const Gemm& g) {
   // Rows whose distance is a multiple of 1 KiB fall on a few sets of the first-level cache and push each other out; the
   // copy takes as long as five chunks of columns lose by that.
   const bool copies_a = g.a_transposed || (g.lda % 256 == 0 && g.N >= 5 * kBlockColumns);
-  const std::int64_t depth = even_step(g.K, kDepth, 4), rows = smaller(g.M, kMostRows);
+  const std::int64_t depth = even_step_within(g.K, kDepth, 4), rows = smaller(g.M, kMostRows);
   const std::int64_t a_stride = ceil_div(depth, kLanes) * kLanes + 16;
   const core::Scratch<float> scratch(
       static_cast<std::size_t>(copies_a ? ceil_div(rows, kTileRows) * kTileRows * a_stride : 1));
