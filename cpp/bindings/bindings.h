@@ -42,6 +42,8 @@ Tensor subscript(const Tensor& x, const py::handle& key);
 using OptionalTensor = std::optional<Tensor>;
 /// What an operation expects where an argument is None.
 inline Tensor or_undefined(const OptionalTensor& tensor) { return tensor.value_or(Tensor()); }
+using OptionalTensors = std::vector<OptionalTensor>;
+std::vector<Tensor> each_or_undefined(const OptionalTensors& tensors);
 
 /// A memory order from a permutation of the dimensions, outermost first.
 core::Order order_of(int rank, const std::vector<int>& dims);
@@ -101,6 +103,7 @@ void bind_ops(py::module_& m);          // ops.cpp
 void bind_conv(py::module_& m);         // conv.cpp: convolutions, also on NumPy arrays
 void bind_embedding(py::module_& m);    // embedding.cpp
 void bind_attention(py::module_& m);    // attention.cpp
+void bind_decoding(py::module_& m);     // decoding.cpp
 void bind_pool(py::module_& m);         // pool.cpp: pooling, also on NumPy arrays
 void bind_norm(py::module_& m);         // norm.cpp: normalisation, also on NumPy arrays
 void bind_recurrent(py::module_& m);    // recurrent.cpp: also on NumPy arrays

@@ -251,6 +251,35 @@ Tensor self_attention(const Tensor& packed, const Tensor& attn_mask, const Tenso
 Tensor attend_cached(const Tensor& packed, const Tensor& keys, const Tensor& values, std::int64_t length,
                      std::int64_t heads);
 
+// ---- transformer.cpp: the parts of a Transformer layer, for decoding; they record no gradient -----------------------
+// y = x + f(norm(x)) with norm_first, else norm(x + f(x)); x (B, T, E). The last two of the six weights are the norm's
+// weight and bias (E), the four before them the weights and biases of the two products of f. Biases, and the norm's
+// weight, may be undefined.
+/// f: in_proj (3 E, E), attend_cached(), out_proj (E, E).
+Tensor self_attention_block(const Tensor& x, const std::vector<Tensor>& weights, double eps, bool norm_first,
+                            std::int64_t heads, const Tensor& keys, const Tensor& values, std::int64_t length);
+/// f: the first E rows of in_proj, attention over sides (B, S, 2 E), which holds keys and values side by side,
+/// out_proj.
+Tensor cross_attention_block(const Tensor& x, const std::vector<Tensor>& weights, double eps, bool norm_first,
+                             std::int64_t heads, const Tensor& sides, const Tensor& lengths);
+/// f: linear1 (F, E), the activation, linear2 (E, F).
+Tensor feed_forward_block(const Tensor& x, const std::vector<Tensor>& weights, double eps, bool norm_first,
+                          const std::string& activation);
+
+// ---- attentive.cpp: a recurrent decoder with additive attention, step by step; no gradient is recorded --------------
+/// What the last M columns of weight_ih (G, E + M) and of join_weight (J, H + M) make of memory (B, S, M), side by
+/// side: (B, S, G + J).
+Tensor attentive_memory(const Tensor& memory, const Tensor& weight_ih, const Tensor& join_weight);
+/// With w = softmax_j(score_weight . tanh(query_weight h_top + keys_j)) over the first `lengths` keys and the context
+/// m = Σ_j w_j memory_j: the layers' step from [x, m], and tanh(join_weight [h'_top, m] + join_bias).
+/// x (B, E); h and c (layers, B, H), c undefined for GRU (reset_after); keys (B, S, A); values: attentive_memory();
+/// query_weight (A, H); score_weight (1, A); weights: weight_ih, weight_hh, bias_ih, bias_hh of each layer.
+/// Results: the joined (B, J), w (B, S), h' and for LSTM c'.
+std::vector<Tensor> attentive_step(const Tensor& x, const Tensor& h, const Tensor& c, const Tensor& keys,
+                                   const Tensor& values, const Tensor& lengths, const Tensor& query_weight,
+                                   const Tensor& score_weight, const std::vector<Tensor>& weights,
+                                   const Tensor& join_weight, const Tensor& join_bias);
+
 // ---- optim.cpp: one call updates the whole list. Parameters whose gradient is undefined are left alone. ------------
 // State lists (momentum buffers ...) have one row-major-in-the-parameter's-order tensor per parameter.
 // lr is the step's learning rate; step counts are 1 for the first update; l1 soft-thresholds by lr * l1 afterwards.

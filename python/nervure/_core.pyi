@@ -428,6 +428,42 @@ def self_attention(
 def attend_cached(
     packed: Tensor, keys: Tensor, values: Tensor, length: int, heads: int
 ) -> Tensor: ...
+def self_attention_block(
+    x: Tensor,
+    weights: Sequence[Tensor | None],
+    eps: float,
+    norm_first: bool,
+    heads: int,
+    keys: Tensor,
+    values: Tensor,
+    length: int,
+) -> Tensor: ...
+def cross_attention_block(
+    x: Tensor,
+    weights: Sequence[Tensor | None],
+    eps: float,
+    norm_first: bool,
+    heads: int,
+    sides: Tensor,
+    lengths: Tensor | None = None,
+) -> Tensor: ...
+def feed_forward_block(
+    x: Tensor, weights: Sequence[Tensor | None], eps: float, norm_first: bool, activation: str
+) -> Tensor: ...
+def attentive_memory(memory: Tensor, weight_ih: Tensor, join_weight: Tensor) -> Tensor: ...
+def attentive_step(
+    x: Tensor,
+    h: Tensor,
+    c: Tensor | None,
+    keys: Tensor,
+    values: Tensor,
+    lengths: Tensor | None,
+    query_weight: Tensor,
+    score_weight: Tensor,
+    weights: Sequence[Tensor | None],
+    join_weight: Tensor,
+    join_bias: Tensor | None = None,
+) -> list[Tensor]: ...
 def dropout(x: _TensorLike, p: float = 0.5) -> Tensor: ...
 def dropout2d(x: _TensorLike, p: float = 0.5) -> Tensor: ...
 

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 from nervure import _core
 from nervure._core import Tensor
+from nervure._grad_mode import is_grad_enabled
 from nervure.nn import (
     GRU,
     LSTM,
@@ -32,11 +33,15 @@ RecurrentState: TypeAlias = Any  # (layers, B, H), for LSTM a pair of these
 
 @dataclass(frozen=True)
 class Memory:
-    """What the encoder leaves: its outputs (B, S, F), their lengths, and the keys of attention."""
+    """What the encoder leaves: its outputs (B, S, F), their lengths, and the keys of attention.
+
+    For decoding also what the context's columns of the decoder's weights make of the outputs.
+    """
 
     outputs: Tensor
     lengths: Tensor | None
     keys: Tensor | None
+    mixed: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -223,13 +228,63 @@ class Seq2Seq(Generation):
     def start(self, source: Tensor, source_lengths: Lengths = None) -> DecoderState:
         """The state before the first token."""
         memory, recurrent = self.encode(source, source_lengths)
+        if self._step_weights() is not None:
+            assert self.join is not None
+            mixed = _core.attentive_memory(
+                memory.outputs, self.decoder.weight_ih_l0, self.join.weight
+            )
+            memory = replace(memory, mixed=mixed)
         return DecoderState(memory, recurrent)
 
     def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         """Logits (B, target_size) of the next token after ``tokens`` (B,), and the next state."""
+        if state.memory.mixed is not None and (weights := self._step_weights()) is not None:
+            joined, state = self._attentive_step(tokens, state, weights)
+            return self.output.forward(joined), state
         x = self.drop.forward(self.target_embedding.forward(tokens.unsqueeze(1)))
         hidden, state = self._advance(x, state)
         return self.output.forward(hidden).squeeze(1), state
+
+    def _step_weights(self) -> list[Tensor | None] | None:
+        """Those of the decoder if one operation can stand for a step with attention.
+
+        That is in evaluation, with additive attention, and with the parts that were made here.
+        """
+        if is_grad_enabled() or (self.drop.training and self.drop.p):
+            return None
+        join = self.join
+        plain = type(self.attention) is AdditiveAttention and type(join) is Linear
+        if not plain or type(self.decoder) is not (GRU if self.cell == "gru" else LSTM):
+            return None
+        if join is None or join.activation != "tanh":
+            return None
+        return self.decoder.step_weights()
+
+    def _attentive_step(
+        self, tokens: Tensor, state: DecoderState, decoder: list[Tensor | None]
+    ) -> tuple[Tensor, DecoderState]:
+        """What the output layer sees after ``tokens`` (B,), by one operation; the next state."""
+        memory, attention, join = state.memory, self.attention, self.join
+        assert isinstance(attention, AdditiveAttention)
+        assert join is not None
+        assert memory.keys is not None
+        assert memory.mixed is not None
+        h, c = (state.recurrent, None) if self.cell == "gru" else state.recurrent
+        joined, weights, *recurrent = _core.attentive_step(
+            self.target_embedding.forward(tokens),
+            h,
+            c,
+            memory.keys,
+            memory.mixed,
+            memory.lengths,
+            attention.query_proj.weight,
+            attention.score.weight,
+            decoder,
+            join.weight,
+            join.bias,
+        )
+        next_state = recurrent[0] if self.cell == "gru" else tuple(recurrent)
+        return joined, DecoderState(memory, next_state, weights)
 
     def _advance(self, x: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         """One step from embedded tokens (B, 1, E): what the output layer sees, the next state."""
@@ -271,7 +326,7 @@ class Seq2Seq(Generation):
         pick = _rows_of_layers(rows)
         return replace(
             state,
-            memory=Memory(outputs, of(memory.lengths), of(memory.keys)),
+            memory=Memory(outputs, of(memory.lengths), of(memory.keys), of(memory.mixed)),
             recurrent=pick(recurrent) if self.cell == "gru" else tuple(map(pick, recurrent)),
             weights=of(state.weights),
         )

@@ -164,10 +164,11 @@ class TransformerSeq2Seq(Generation):
 
     def reorder(self, state: TransformerState, rows: Tensor) -> TransformerState:
         """The state of these rows of the batch, in this order; changes the caches."""
+        memory = _core.take_rows(state.memory, rows)
         for cache in state.caches:
-            cache.select(rows)
+            cache.select(rows, memory)
         lengths = None if state.lengths is None else _core.take_rows(state.lengths, rows)
-        return replace(state, memory=_core.take_rows(state.memory, rows), lengths=lengths)
+        return replace(state, memory=memory, lengths=lengths)
 
     def weights(self, state: TransformerState) -> None:
         """None: the fused attention does not keep its weights."""
@@ -289,8 +290,7 @@ class GPT(Module):
             for t in range(prompt.shape[1]):
                 logits = self.forward(prompt[:, t : t + 1], caches)
             for _ in range(length):
-                log_p = _core.log_softmax(logits[:, -1], -1)
-                tokens.append(choose(log_p, temperature, top_k).unsqueeze(1))
+                tokens.append(choose(logits.squeeze(1), temperature, top_k).unsqueeze(1))
                 if len(tokens) <= length:
                     logits = self.forward(tokens[-1], caches)
             return _core.cat(tokens, 1)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from operator import index
 
 from nervure import _core
@@ -32,6 +33,8 @@ class KeyValueCache:
         self._capacity = max(1, index(capacity))
         self._keys: Tensor | None = None
         self._values: Tensor | None = None
+        self._memory: Tensor | None = None
+        self._sides: Tensor | None = None
         self.length = 0
 
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -74,11 +77,45 @@ class KeyValueCache:
         grown.numpy()[:, : self.length] = store.numpy()[:, : self.length]
         return grown
 
-    def select(self, rows: Tensor) -> None:
-        """Keep these rows of the batch, in this order (they may repeat): what beam search needs."""
+    def attend(
+        self,
+        x: Tensor,
+        weights: Sequence[Tensor | None],
+        eps: float,
+        norm_first: bool,
+        heads: int,
+    ) -> Tensor:
+        """Self-attention of x (B, n, E) with its norm and residual, as one operation.
+
+        Counts the positions of ``x``. Weights: of ``in_proj``, ``out_proj`` and the norm, each
+        followed by its bias.
+        """
+        keys, values, start = self.reserve(*x.shape)
+        return _core.self_attention_block(x, weights, eps, norm_first, heads, keys, values, start)
+
+    def sides(self, memory: Tensor, attention: MultiheadAttention) -> Tensor:
+        """Keys and values of an encoder's output side by side, (B, S, 2 E).
+
+        Computed at the first call, and again when ``memory`` is another tensor.
+        """
+        if self._sides is None or memory is not self._memory:
+            self._memory, self._sides = memory, attention.sides(memory)
+        return self._sides
+
+    def select(self, rows: Tensor, memory: Tensor | None = None) -> None:
+        """Keep these rows of the batch, in this order (they may repeat): what beam search needs.
+
+        Parameters
+        ----------
+        rows : Tensor, (B,), int64
+        memory : Tensor, optional
+            The encoder's output after the same selection, if the layer attends to one.
+        """
         if self._keys is not None and self._values is not None:
             self._keys = _core.take_rows(self._keys, rows)
             self._values = _core.take_rows(self._values, rows)
+        if self._sides is not None and memory is not None:
+            self._memory, self._sides = memory, _core.take_rows(self._sides, rows)
 
 
 class MultiheadAttention(Module):
@@ -309,6 +346,22 @@ class MultiheadAttention(Module):
         biases = (None, None, None) if bias is None else tuple(bias.split(e, 0))
         q, k, v = map(F.linear, (query, key, value), weights, biases)
         return q, k, v
+
+    def sides(self, memory: Tensor) -> Tensor:
+        """Keys and values of ``memory`` (B, S, E) side by side, (B, S, 2 E), of packed weights.
+
+        Raises
+        ------
+        ValueError
+            If ``kdim`` or ``vdim`` differ from ``embed_dim``.
+        """
+        if self.in_proj_weight is None:
+            raise ValueError("[MultiheadAttention] sides need weights that are packed")
+        _, weight = self.in_proj_weight.split([self.embed_dim, 2 * self.embed_dim], 0)
+        if self.in_proj_bias is None:
+            return F.linear(memory, weight)
+        _, bias = self.in_proj_bias.split([self.embed_dim, 2 * self.embed_dim], 0)
+        return F.linear(memory, weight, bias)
 
     def _check_cache(
         self, queries: int, mask: Tensor | None, lengths: Tensor | None, is_causal: bool

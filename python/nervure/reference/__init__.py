@@ -53,6 +53,13 @@ from .conv import (
     conv_transpose2d,
     conv_transpose2d_backward,
 )
+from .decoding import (
+    attentive_memory,
+    attentive_step,
+    cross_attention_block,
+    feed_forward_block,
+    self_attention_block,
+)
 from .dropout import (
     dropout,
     dropout2d,
@@ -268,6 +275,8 @@ __all__ = [
     "argmax",
     "argmin",
     "attend_cached",
+    "attentive_memory",
+    "attentive_step",
     "avg_pool",
     "avg_pool_backward",
     "batch_norm",
@@ -294,6 +303,7 @@ __all__ = [
     "conv_transpose2d_backward",
     "cos",
     "cos_backward",
+    "cross_attention_block",
     "cross_entropy",
     "cross_entropy_backward",
     "div",
@@ -311,6 +321,7 @@ __all__ = [
     "exp_backward",
     "expand",
     "expand_backward",
+    "feed_forward_block",
     "flatten",
     "flatten_backward",
     "flip",
@@ -412,6 +423,7 @@ __all__ = [
     "select_backward",
     "self_attention",
     "self_attention_backward",
+    "self_attention_block",
     "sgd_step",
     "sigmoid",
     "sigmoid_backward",

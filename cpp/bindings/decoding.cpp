@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Operations of decoding, which record no gradient.
+#include "bindings/bindings.h"
+
+namespace nervure::bindings {
+
+void bind_decoding(py::module_& m) {
+  m.def("attend_cached", ops::attend_cached, py::arg("packed"), py::arg("keys"), py::arg("values"), py::arg("length"),
+        py::arg("heads"));
+  m.def(
+      "self_attention_block",
+      [](const Tensor& x, const OptionalTensors& weights, double eps, bool norm_first, std::int64_t heads,
+         const Tensor& keys, const Tensor& values, std::int64_t length) {
+        return ops::self_attention_block(x, each_or_undefined(weights), eps, norm_first, heads, keys, values, length);
+      },
+      py::arg("x"), py::arg("weights"), py::arg("eps"), py::arg("norm_first"), py::arg("heads"), py::arg("keys"),
+      py::arg("values"), py::arg("length"));
+  m.def(
+      "cross_attention_block",
+      [](const Tensor& x, const OptionalTensors& weights, double eps, bool norm_first, std::int64_t heads,
+         const Tensor& sides, const OptionalTensor& lengths) {
+        return ops::cross_attention_block(x, each_or_undefined(weights), eps, norm_first, heads, sides,
+                                          or_undefined(lengths));
+      },
+      py::arg("x"), py::arg("weights"), py::arg("eps"), py::arg("norm_first"), py::arg("heads"), py::arg("sides"),
+      py::arg("lengths") = py::none());
+  m.def(
+      "feed_forward_block",
+      [](const Tensor& x, const OptionalTensors& weights, double eps, bool norm_first, const std::string& activation) {
+        return ops::feed_forward_block(x, each_or_undefined(weights), eps, norm_first, activation);
+      },
+      py::arg("x"), py::arg("weights"), py::arg("eps"), py::arg("norm_first"), py::arg("activation"));
+  m.def("attentive_memory", ops::attentive_memory, py::arg("memory"), py::arg("weight_ih"), py::arg("join_weight"));
+  m.def(
+      "attentive_step",
+      [](const Tensor& x, const Tensor& h, const OptionalTensor& c, const Tensor& keys, const Tensor& values,
+         const OptionalTensor& lengths, const Tensor& query_weight, const Tensor& score_weight,
+         const OptionalTensors& weights, const Tensor& join_weight, const OptionalTensor& join_bias) {
+        return ops::attentive_step(x, h, or_undefined(c), keys, values, or_undefined(lengths), query_weight,
+                                   score_weight, each_or_undefined(weights), join_weight, or_undefined(join_bias));
+      },
+      py::arg("x"), py::arg("h"), py::arg("c"), py::arg("keys"), py::arg("values"), py::arg("lengths"),
+      py::arg("query_weight"), py::arg("score_weight"), py::arg("weights"), py::arg("join_weight"),
+      py::arg("join_bias") = py::none());
+}
+
+}  // namespace nervure::bindings
