@@ -8,28 +8,16 @@ void bind_decoding(py::module_& m) {
   m.def("attend_cached", ops::attend_cached, py::arg("packed"), py::arg("keys"), py::arg("values"), py::arg("length"),
         py::arg("heads"));
   m.def(
-      "self_attention_block",
+      "transformer_step",
       [](const Tensor& x, const OptionalTensors& weights, double eps, bool norm_first, std::int64_t heads,
-         const Tensor& keys, const Tensor& values, std::int64_t length) {
-        return ops::self_attention_block(x, each_or_undefined(weights), eps, norm_first, heads, keys, values, length);
+         const std::string& activation, const std::vector<Tensor>& keys, const std::vector<Tensor>& values,
+         std::int64_t length, const std::vector<Tensor>& sides, const OptionalTensor& lengths) {
+        return ops::transformer_step(x, each_or_undefined(weights), eps, norm_first, heads, activation, keys, values,
+                                     length, sides, or_undefined(lengths));
       },
-      py::arg("x"), py::arg("weights"), py::arg("eps"), py::arg("norm_first"), py::arg("heads"), py::arg("keys"),
-      py::arg("values"), py::arg("length"));
-  m.def(
-      "cross_attention_block",
-      [](const Tensor& x, const OptionalTensors& weights, double eps, bool norm_first, std::int64_t heads,
-         const Tensor& sides, const OptionalTensor& lengths) {
-        return ops::cross_attention_block(x, each_or_undefined(weights), eps, norm_first, heads, sides,
-                                          or_undefined(lengths));
-      },
-      py::arg("x"), py::arg("weights"), py::arg("eps"), py::arg("norm_first"), py::arg("heads"), py::arg("sides"),
+      py::arg("x"), py::arg("weights"), py::arg("eps"), py::arg("norm_first"), py::arg("heads"), py::arg("activation"),
+      py::arg("keys"), py::arg("values"), py::arg("length"), py::arg("sides") = std::vector<Tensor>(),
       py::arg("lengths") = py::none());
-  m.def(
-      "feed_forward_block",
-      [](const Tensor& x, const OptionalTensors& weights, double eps, bool norm_first, const std::string& activation) {
-        return ops::feed_forward_block(x, each_or_undefined(weights), eps, norm_first, activation);
-      },
-      py::arg("x"), py::arg("weights"), py::arg("eps"), py::arg("norm_first"), py::arg("activation"));
   m.def("attentive_memory", ops::attentive_memory, py::arg("memory"), py::arg("weight_ih"), py::arg("join_weight"));
   m.def(
       "attentive_step",

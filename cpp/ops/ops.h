@@ -251,20 +251,18 @@ Tensor self_attention(const Tensor& packed, const Tensor& attn_mask, const Tenso
 Tensor attend_cached(const Tensor& packed, const Tensor& keys, const Tensor& values, std::int64_t length,
                      std::int64_t heads);
 
-// ---- transformer.cpp: the parts of a Transformer layer, for decoding; they record no gradient -----------------------
-// y = x + f(norm(x)) with norm_first, else norm(x + f(x)); x (B, T, E). The last two of the six weights are the norm's
-// weight and bias (E), the four before them the weights and biases of the two products of f. Biases, and the norm's
-// weight, may be undefined.
-/// f: in_proj (3 E, E), attend_cached(), out_proj (E, E).
-Tensor self_attention_block(const Tensor& x, const std::vector<Tensor>& weights, double eps, bool norm_first,
-                            std::int64_t heads, const Tensor& keys, const Tensor& values, std::int64_t length);
-/// f: the first E rows of in_proj, attention over sides (B, S, 2 E), which holds keys and values side by side,
-/// out_proj.
-Tensor cross_attention_block(const Tensor& x, const std::vector<Tensor>& weights, double eps, bool norm_first,
-                             std::int64_t heads, const Tensor& sides, const Tensor& lengths);
-/// f: linear1 (F, E), the activation, linear2 (E, F).
-Tensor feed_forward_block(const Tensor& x, const std::vector<Tensor>& weights, double eps, bool norm_first,
-                          const std::string& activation);
+// ---- transformer.cpp ------------------------------------------------------------------------------------------------
+/// Decoding: the T new positions of x (B, T, E) through all layers of a Transformer; result (B, T, E). Records no
+/// gradient. Each layer has two or three parts, x + f(norm(x)) with norm_first, else norm(x + f(x)):
+/// attend_cached() between in_proj (3 E, E) and out_proj (E, E), with the layer's keys and values (B, capacity, E); if
+/// there are sides, attention of the first E rows of in_proj to sides (B, S, 2 E), keys and values of the encoder's
+/// output side by side, of which `lengths` (B) count; linear1 (F, E), the activation, linear2 (E, F).
+/// weights: six for each part, the two products' with their biases, then the norm's (E) with its bias; at the end
+/// weight and bias of one more norm, or nothing. Biases and the norms' weights may be undefined.
+Tensor transformer_step(const Tensor& x, const std::vector<Tensor>& weights, double eps, bool norm_first,
+                        std::int64_t heads, const std::string& activation, const std::vector<Tensor>& keys,
+                        const std::vector<Tensor>& values, std::int64_t length, const std::vector<Tensor>& sides,
+                        const Tensor& lengths);
 
 // ---- attentive.cpp: a recurrent decoder with additive attention, step by step; no gradient is recorded --------------
 /// What the last M columns of weight_ih (G, E + M) and of join_weight (J, H + M) make of memory (B, S, M), side by

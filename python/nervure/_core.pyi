@@ -428,27 +428,18 @@ def self_attention(
 def attend_cached(
     packed: Tensor, keys: Tensor, values: Tensor, length: int, heads: int
 ) -> Tensor: ...
-def self_attention_block(
+def transformer_step(
     x: Tensor,
     weights: Sequence[Tensor | None],
     eps: float,
     norm_first: bool,
     heads: int,
-    keys: Tensor,
-    values: Tensor,
+    activation: str,
+    keys: Sequence[Tensor],
+    values: Sequence[Tensor],
     length: int,
-) -> Tensor: ...
-def cross_attention_block(
-    x: Tensor,
-    weights: Sequence[Tensor | None],
-    eps: float,
-    norm_first: bool,
-    heads: int,
-    sides: Tensor,
+    sides: Sequence[Tensor] = ...,
     lengths: Tensor | None = None,
-) -> Tensor: ...
-def feed_forward_block(
-    x: Tensor, weights: Sequence[Tensor | None], eps: float, norm_first: bool, activation: str
 ) -> Tensor: ...
 def attentive_memory(memory: Tensor, weight_ih: Tensor, join_weight: Tensor) -> Tensor: ...
 def attentive_step(

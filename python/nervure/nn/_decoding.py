@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Transformer layers in decoding: each part of a layer is one operation.
+"""Transformer layers in decoding: all layers are one operation.
 
-They compute what the layers' own forwards do, for parts that are what the layers made them. Other
+It computes what the layers' own forwards do, for parts that are what the layers made them. Other
 parts (subclasses, modules with hooks, dropout that drops) go the ordinary way.
 """
 
 from __future__ import annotations
 
-from typing import TypeGuard
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeGuard
 
 from nervure import _core
 from nervure._core import Tensor
 from nervure._grad_mode import is_grad_enabled
+from nervure.nn._lengths import Lengths, lengths_tensor
 from nervure.nn.attention import KeyValueCache, MultiheadAttention
 from nervure.nn.dropout import Dropout
 from nervure.nn.linear import Linear
@@ -29,27 +32,52 @@ def is_step(x: Tensor, cache: KeyValueCache | None) -> bool:
     return len(shape) == 3 and shape[1] == 1 and x.dtype == _core.dtype.float32
 
 
-def attention_weights(attention: Module, norm: Module, dropout: Module) -> Weights | None:
-    """What the operations of attention take; None if they cannot stand for these modules."""
-    if type(attention) is not MultiheadAttention or not _is_still(dropout):
-        return None
-    weight, out = attention.in_proj_weight, attention.out_proj
-    if weight is None or not attention.batch_first or (attention.training and attention.dropout):
-        return None
-    if not _is_affine(out) or not _has_gain(norm):
-        return None
-    return [weight, attention.in_proj_bias, out.weight, out.bias, norm.weight, norm.bias]
+# ---- a layer as the operation sees it ------------------------------------------------------------
 
 
-def network_weights(
-    first: Module, second: Module, norm: Module, *dropouts: Module
-) -> Weights | None:
-    """Likewise for the two-layer network."""
+@dataclass(frozen=True)
+class LayerStep:
+    """A layer's weights, part after part, and its settings."""
+
+    weights: Weights
+    settings: tuple[float, bool, int, str]  # eps, norm_first, heads, activation
+    memory: MultiheadAttention | None  # which looks at an encoder's output
+
+
+def layer_step(
+    attentions: Sequence[Module],
+    linears: tuple[Module, Module],
+    norms: Sequence[Module],
+    dropouts: Sequence[Module],
+    norm_first: bool,
+) -> LayerStep | None:
+    """None if the operation cannot stand for these modules."""
+    weights: Weights = []
+    heads, eps = set[int](), set[float]()
+    looks: MultiheadAttention | None = None
+    for attention, norm in zip(attentions, norms, strict=False):
+        if not _is_plain(attention) or not _has_gain(norm):
+            return None
+        out = attention.out_proj
+        weights += [attention.in_proj_weight, attention.in_proj_bias, out.weight, out.bias]
+        weights += [norm.weight, norm.bias]
+        heads.add(attention.num_heads)
+        eps.add(norm.eps)
+        looks = None if attention is attentions[0] else attention
+    (first, second), norm = linears, norms[-1]
     if type(first) is not Linear or not _is_affine(second) or not _has_gain(norm):
         return None
-    if not all(map(_is_still, dropouts)):
+    weights += [first.weight, first.bias, second.weight, second.bias, norm.weight, norm.bias]
+    if len(heads) > 1 or len(eps | {norm.eps}) > 1 or not all(map(_is_still, dropouts)):
         return None
-    return [first.weight, first.bias, second.weight, second.bias, norm.weight, norm.bias]
+    return LayerStep(weights, (norm.eps, norm_first, heads.pop(), first.activation), looks)
+
+
+def _is_plain(attention: Module) -> TypeGuard[MultiheadAttention]:
+    if type(attention) is not MultiheadAttention or attention.in_proj_weight is None:
+        return False
+    drops = attention.training and attention.dropout
+    return attention.batch_first and not drops and _is_affine(attention.out_proj)
 
 
 def _is_affine(module: Module) -> TypeGuard[Linear]:
@@ -62,3 +90,71 @@ def _has_gain(norm: Module) -> TypeGuard[LayerNorm]:
 
 def _is_still(dropout: Module) -> bool:
     return type(dropout) is Dropout and not (dropout.training and dropout.p)
+
+
+# ---- steps ---------------------------------------------------------------------------------------
+
+
+class Steps:
+    """Layers bound to their caches: called with one position after the other."""
+
+    def __init__(
+        self, layers: Sequence[LayerStep], caches: Sequence[KeyValueCache], norm: Weights
+    ) -> None:
+        self._weights = [weight for layer in layers for weight in layer.weights] + norm
+        self._settings = layers[0].settings
+        self._caches = caches
+        self._looks = [layer.memory for layer in layers if layer.memory is not None]
+
+    def __call__(self, x: Tensor, memory: Tensor | None = None, lengths: Lengths = None) -> Tensor:
+        """The next position (B, 1, E) of all rows, and for a decoder the encoder's output."""
+        batch, n, features = x.shape
+        keys, values = [], []
+        for cache in self._caches:
+            key, value, start = cache.reserve(batch, n, features)
+            keys.append(key)
+            values.append(value)
+        sides, ends = [], None
+        if memory is not None:
+            sides = [
+                c.sides(memory, look) for c, look in zip(self._caches, self._looks, strict=True)
+            ]
+            ends = lengths_tensor("TransformerDecoder", lengths)
+        return _core.transformer_step(
+            x, self._weights, *self._settings, keys, values, start, sides, ends
+        )
+
+
+def stepper(stack: Any, caches: Sequence[KeyValueCache]) -> Callable[..., Tensor]:
+    """What calls a stack of layers for one position after the other.
+
+    ``step(x)`` of an encoder's layers, ``step(x, memory, memory_lengths)`` of a decoder's, x
+    (B, 1, E). Layers are looked at here and not at every step: for a loop that leaves them alone.
+    """
+    steps = _steps_of(stack, caches)
+
+    def run(x: Tensor, *memory: Any) -> Tensor:
+        if steps is not None and not stack.training and is_step(x, caches[0]):
+            return steps(x, *memory)
+        y: Tensor = stack(x, caches=caches, **dict(zip(_MEMORY, memory, strict=False)))
+        return y
+
+    return run
+
+
+_MEMORY = ("memory", "memory_lengths")
+
+
+def _steps_of(stack: Any, caches: Sequence[KeyValueCache]) -> Steps | None:
+    layers: list[LayerStep] = []
+    for layer in stack.layers:
+        step = layer.step() if hasattr(layer, "step") else None
+        if step is None or (layers and step.settings != layers[0].settings):
+            return None
+        layers.append(step)
+    norm: Weights = []
+    if stack.norm is not None:
+        if not layers or not _has_gain(stack.norm) or stack.norm.eps != layers[0].settings[0]:
+            return None
+        norm = [stack.norm.weight, stack.norm.bias]
+    return Steps(layers, caches, norm) if layers else None

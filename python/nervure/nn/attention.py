@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from operator import index
 
 from nervure import _core
@@ -76,22 +75,6 @@ class KeyValueCache:
         grown = _core.full((batch, max(2 * capacity, end), features), 0.0)
         grown.numpy()[:, : self.length] = store.numpy()[:, : self.length]
         return grown
-
-    def attend(
-        self,
-        x: Tensor,
-        weights: Sequence[Tensor | None],
-        eps: float,
-        norm_first: bool,
-        heads: int,
-    ) -> Tensor:
-        """Self-attention of x (B, n, E) with its norm and residual, as one operation.
-
-        Counts the positions of ``x``. Weights: of ``in_proj``, ``out_proj`` and the norm, each
-        followed by its bias.
-        """
-        keys, values, start = self.reserve(*x.shape)
-        return _core.self_attention_block(x, weights, eps, norm_first, heads, keys, values, start)
 
     def sides(self, memory: Tensor, attention: MultiheadAttention) -> Tensor:
         """Keys and values of an encoder's output side by side, (B, S, 2 E).

@@ -11,10 +11,9 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 
-from nervure import _core
 from nervure._core import Tensor
-from nervure.nn._decoding import attention_weights, is_step, network_weights
-from nervure.nn._lengths import Lengths, lengths_tensor
+from nervure.nn._decoding import LayerStep, Steps, is_step, layer_step
+from nervure.nn._lengths import Lengths
 from nervure.nn.attention import KeyValueCache, MultiheadAttention
 from nervure.nn.container import ModuleList
 from nervure.nn.dropout import Dropout
@@ -120,9 +119,9 @@ class TransformerEncoderLayer(Module):
         masked = src_mask is not None or src_key_padding_mask is not None or lengths is not None
         if is_step(src, cache) and not masked:
             assert cache is not None
-            y = self._step(src, cache)
-            if y is not None:
-                return y
+            step = self.step()
+            if step is not None:
+                return Steps([step], [cache], [])(src)
 
         def attend(x: Tensor) -> Tensor:
             y, _ = self.self_attn.forward(
@@ -141,17 +140,17 @@ class TransformerEncoderLayer(Module):
         x = self.norm1.forward(src + attend(src))
         return self.norm2.forward(x + self._feed_forward(x))
 
-    def _step(self, x: Tensor, cache: KeyValueCache) -> Tensor | None:
-        """One position of decoding; None if operations cannot stand for these parts."""
-        attention = attention_weights(self.self_attn, self.norm1, self.dropout1)
-        network = network_weights(
-            self.linear1, self.linear2, self.norm2, self.dropout, self.dropout2
-        )
-        if attention is None or network is None:
-            return None
-        x = cache.attend(x, attention, self.norm1.eps, self.norm_first, self.self_attn.num_heads)
-        return _core.feed_forward_block(
-            x, network, self.norm2.eps, self.norm_first, self.linear1.activation
+    def step(self) -> LayerStep | None:
+        """The layer as an operation of decoding sees it.
+
+        None if its parts are not those it was made with, or drop something.
+        """
+        return layer_step(
+            [self.self_attn],
+            (self.linear1, self.linear2),
+            [self.norm1, self.norm2],
+            [self.dropout, self.dropout1, self.dropout2],
+            self.norm_first,
         )
 
     def _feed_forward(self, x: Tensor) -> Tensor:
@@ -276,9 +275,9 @@ class TransformerDecoderLayer(Module):
         masks = (tgt_mask, memory_mask, tgt_key_padding_mask, memory_key_padding_mask, tgt_lengths)
         if is_step(tgt, cache) and not memory_is_causal and all(m is None for m in masks):
             assert cache is not None
-            y = self._step(tgt, memory, memory_lengths, cache)
-            if y is not None:
-                return y
+            step = self.step()
+            if step is not None:
+                return Steps([step], [cache], [])(tgt, memory, memory_lengths)
 
         def attend_target(x: Tensor) -> Tensor:
             y, _ = self.self_attn.forward(
@@ -310,29 +309,14 @@ class TransformerDecoderLayer(Module):
         x = self.norm2.forward(x + attend_memory(x))
         return self.norm3.forward(x + self._feed_forward(x))
 
-    def _step(
-        self, x: Tensor, memory: Tensor, lengths: Lengths, cache: KeyValueCache
-    ) -> Tensor | None:
-        """One position of decoding; None if operations cannot stand for these parts."""
-        own = attention_weights(self.self_attn, self.norm1, self.dropout1)
-        other = attention_weights(self.multihead_attn, self.norm2, self.dropout2)
-        network = network_weights(
-            self.linear1, self.linear2, self.norm3, self.dropout, self.dropout3
-        )
-        if own is None or other is None or network is None:
-            return None
-        x = cache.attend(x, own, self.norm1.eps, self.norm_first, self.self_attn.num_heads)
-        x = _core.cross_attention_block(
-            x,
-            other,
-            self.norm2.eps,
+    def step(self) -> LayerStep | None:
+        """As :meth:`TransformerEncoderLayer.step`."""
+        return layer_step(
+            [self.self_attn, self.multihead_attn],
+            (self.linear1, self.linear2),
+            [self.norm1, self.norm2, self.norm3],
+            [self.dropout, self.dropout1, self.dropout2, self.dropout3],
             self.norm_first,
-            self.multihead_attn.num_heads,
-            cache.sides(memory, self.multihead_attn),
-            lengths_tensor("TransformerDecoderLayer", lengths),
-        )
-        return _core.feed_forward_block(
-            x, network, self.norm3.eps, self.norm_first, self.linear1.activation
         )
 
     def _feed_forward(self, x: Tensor) -> Tensor:

@@ -56,9 +56,7 @@ from .conv import (
 from .decoding import (
     attentive_memory,
     attentive_step,
-    cross_attention_block,
-    feed_forward_block,
-    self_attention_block,
+    transformer_step,
 )
 from .dropout import (
     dropout,
@@ -303,7 +301,6 @@ __all__ = [
     "conv_transpose2d_backward",
     "cos",
     "cos_backward",
-    "cross_attention_block",
     "cross_entropy",
     "cross_entropy_backward",
     "div",
@@ -321,7 +318,6 @@ __all__ = [
     "exp_backward",
     "expand",
     "expand_backward",
-    "feed_forward_block",
     "flatten",
     "flatten_backward",
     "flip",
@@ -423,7 +419,6 @@ __all__ = [
     "select_backward",
     "self_attention",
     "self_attention_backward",
-    "self_attention_block",
     "sgd_step",
     "sigmoid",
     "sigmoid_backward",
@@ -460,6 +455,7 @@ __all__ = [
     "tanh_backward",
     "to_order",
     "to_order_backward",
+    "transformer_step",
     "transpose",
     "transpose_backward",
     "unsqueeze",

@@ -8,6 +8,8 @@ translation by jointly learning to align and translate", 2015.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -34,64 +36,58 @@ def _residual(
     return x + f(normalised(x)) if norm_first else normalised(x + f(x))
 
 
-def self_attention_block(
+def _heads(x: Array, heads: int) -> Array:
+    return np.moveaxis(x.reshape(*x.shape[:2], heads, x.shape[2] // heads), 2, 1)
+
+
+def _attend_to_sides(
+    z: Array, weights: Sequence[Any], heads: int, sides: Array, lengths: Array | None
+) -> Array:
+    width = z.shape[2]
+    weight, bias, out, out_bias = weights
+    q = linear(z, weight[:width], None if bias is None else bias[:width])
+    query, key, value = (_heads(x, heads) for x in (q, sides[..., :width], sides[..., width:]))
+    mixed = scaled_dot_product_attention(query, key, value, lengths=lengths)
+    return linear(np.moveaxis(mixed, 1, 2).reshape(z.shape), out, out_bias)
+
+
+def transformer_step(
     x: ArrayLike,
-    weights: Sequence[Array],
+    weights: Sequence[Any],
     eps: float,
     norm_first: bool,
     heads: int,
-    keys: Array,
-    values: Array,
+    activation: str,
+    keys: Sequence[Array],
+    values: Sequence[Array],
     length: int,
-) -> tuple[Array, Array, Array]:
-    """Attention over a store with its norm and residual; with the new store."""
-    stores: list[Array] = []
-
-    def attend(z: Array) -> Array:
-        packed = linear(z, weights[0], weights[1])
-        mixed, *after = attend_cached(packed, keys, values, length, heads)
-        stores.extend(after)
-        return linear(mixed, weights[2], weights[3])
-
-    y = _residual(x, weights[4:], eps, norm_first, attend)
-    return y, stores[0], stores[1]
-
-
-def cross_attention_block(
-    x: ArrayLike,
-    weights: Sequence[Array],
-    eps: float,
-    norm_first: bool,
-    heads: int,
-    sides: Array,
+    sides: Sequence[Array] = (),
     lengths: Array | None = None,
-) -> Array:
-    """Attention to keys and values ``(B, S, 2 E)`` side by side, with its norm and residual."""
-    width = sides.shape[2] // 2
-    bias = None if weights[1] is None else weights[1][:width]
+) -> list[Array]:
+    """New positions through layers of two or three parts; with the new keys and the new values."""
+    y = as_float(x)
+    after: list[tuple[Array, Array]] = []
+    rest = list(weights)
 
-    def split(z: Array) -> Array:
-        return np.moveaxis(z.reshape(*z.shape[:2], heads, width // heads), 2, 1)
+    def attend(z: Array, own: Sequence[Any], layer: int) -> Array:
+        packed = linear(z, own[0], own[1])
+        mixed, *stores = attend_cached(packed, keys[layer], values[layer], length, heads)
+        after.append((stores[0], stores[1]))
+        return linear(mixed, own[2], own[3])
 
-    def attend(z: Array) -> Array:
-        q = split(linear(z, weights[0][:width], bias))
-        k, v = split(sides[..., :width]), split(sides[..., width:])
-        mixed = scaled_dot_product_attention(q, k, v, lengths=lengths)
-        return linear(np.moveaxis(mixed, 1, 2).reshape(z.shape), weights[2], weights[3])
+    def look(z: Array, own: Sequence[Any], layer: int) -> Array:
+        return _attend_to_sides(z, own, heads, sides[layer], lengths)
 
-    return _residual(x, weights[4:], eps, norm_first, attend)
+    def network(z: Array, own: Sequence[Any], layer: int) -> Array:
+        return linear(linear(z, own[0], own[1], activation), own[2], own[3])
 
-
-def feed_forward_block(
-    x: ArrayLike, weights: Sequence[Array], eps: float, norm_first: bool, activation: str
-) -> Array:
-    """Two linear layers with their norm and residual."""
-
-    def network(z: Array) -> Array:
-        hidden = linear(z, weights[0], weights[1], activation)
-        return linear(hidden, weights[2], weights[3])
-
-    return _residual(x, weights[4:], eps, norm_first, network)
+    for layer in range(len(keys)):
+        for f in (attend, look, network) if len(sides) else (attend, network):
+            own, norm, rest = rest[:4], rest[4:6], rest[6:]
+            y = _residual(y, norm, eps, norm_first, partial(f, own=own, layer=layer))
+    if rest:
+        y = layer_norm(y, y.shape[-1:], rest[0], rest[1], eps)
+    return [y, *(key for key, _ in after), *(value for _, value in after)]
 
 
 def attentive_memory(memory: ArrayLike, weight_ih: Array, join_weight: Array) -> Array:
