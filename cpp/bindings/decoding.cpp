@@ -3,16 +3,27 @@
 #include "bindings/bindings.h"
 
 namespace nervure::bindings {
+namespace {
+
+/// As each_or_undefined(), straight from the list: a step of a small model takes 50 weights.
+std::vector<Tensor> list_of_weights(const py::list& given) {
+  std::vector<Tensor> found;
+  found.reserve(given.size());
+  for (const py::handle item : given) found.push_back(item.is_none() ? Tensor() : item.cast<Tensor>());
+  return found;
+}
+
+}  // namespace
 
 void bind_decoding(py::module_& m) {
   m.def("attend_cached", ops::attend_cached, py::arg("packed"), py::arg("keys"), py::arg("values"), py::arg("length"),
         py::arg("heads"));
   m.def(
       "transformer_step",
-      [](const Tensor& x, const OptionalTensors& weights, double eps, bool norm_first, std::int64_t heads,
+      [](const Tensor& x, const py::list& weights, double eps, bool norm_first, std::int64_t heads,
          const std::string& activation, const std::vector<Tensor>& keys, const std::vector<Tensor>& values,
          std::int64_t length, const std::vector<Tensor>& sides, const OptionalTensor& lengths) {
-        return ops::transformer_step(x, each_or_undefined(weights), eps, norm_first, heads, activation, keys, values,
+        return ops::transformer_step(x, list_of_weights(weights), eps, norm_first, heads, activation, keys, values,
                                      length, sides, or_undefined(lengths));
       },
       py::arg("x"), py::arg("weights"), py::arg("eps"), py::arg("norm_first"), py::arg("heads"), py::arg("activation"),
@@ -22,10 +33,10 @@ void bind_decoding(py::module_& m) {
   m.def(
       "attentive_step",
       [](const Tensor& x, const Tensor& h, const OptionalTensor& c, const Tensor& keys, const Tensor& values,
-         const OptionalTensor& lengths, const Tensor& query_weight, const Tensor& score_weight,
-         const OptionalTensors& weights, const Tensor& join_weight, const OptionalTensor& join_bias) {
+         const OptionalTensor& lengths, const Tensor& query_weight, const Tensor& score_weight, const py::list& weights,
+         const Tensor& join_weight, const OptionalTensor& join_bias) {
         return ops::attentive_step(x, h, or_undefined(c), keys, values, or_undefined(lengths), query_weight,
-                                   score_weight, each_or_undefined(weights), join_weight, or_undefined(join_bias));
+                                   score_weight, list_of_weights(weights), join_weight, or_undefined(join_bias));
       },
       py::arg("x"), py::arg("h"), py::arg("c"), py::arg("keys"), py::arg("values"), py::arg("lengths"),
       py::arg("query_weight"), py::arg("score_weight"), py::arg("weights"), py::arg("join_weight"),

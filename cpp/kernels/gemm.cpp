@@ -20,6 +20,9 @@ using namespace nervure::simd::NV_ISA;
 // Multiply-adds. A parallel region costs as much as 0.15 million; a chunk should not be much cheaper. The upper bound
 // keeps a chunk below 100 ms on the slowest instruction set.
 constexpr std::int64_t kSerial = 150'000;
+// Of a vector and a matrix, which takes as long as it takes to read the matrix: from the third-level cache five times
+// as long as its arithmetic, and two cores read it in half the time.
+constexpr std::int64_t kSerialVector = 40'000;
 constexpr std::int64_t kChunk = 200'000;
 constexpr std::int64_t kLongest = 500'000'000;
 constexpr std::int64_t kMostChunks = 32;  // that are cut for parallelism alone
@@ -95,6 +98,12 @@ Plan small_plan(const Gemm& g) {
 Plan make_plan(const Gemm& g, std::int64_t batch) {
   const std::int64_t work = g.M * g.N * g.K;
   Plan plan = small_plan(g);
+  const bool small_vector = plan.path == Path::vector && batch == 1 && work > kSerialVector && work <= kSerial;
+  if (small_vector) {
+    plan.column_step = even_step(g.N, 2, g.b_transposed ? 16 : 64);
+    set_chunks(g, plan);
+    return plan;
+  }
   if (work * batch <= kSerial) return plan;
   const std::int64_t wanted = larger(work / larger(kChunk, work * batch / kMostChunks), 1);
   if (plan.path == Path::vector) {

@@ -430,7 +430,7 @@ def attend_cached(
 ) -> Tensor: ...
 def transformer_step(
     x: Tensor,
-    weights: Sequence[Tensor | None],
+    weights: list[Tensor | None],
     eps: float,
     norm_first: bool,
     heads: int,
@@ -451,7 +451,7 @@ def attentive_step(
     lengths: Tensor | None,
     query_weight: Tensor,
     score_weight: Tensor,
-    weights: Sequence[Tensor | None],
+    weights: list[Tensor | None],
     join_weight: Tensor,
     join_bias: Tensor | None = None,
 ) -> list[Tensor]: ...

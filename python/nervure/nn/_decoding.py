@@ -15,7 +15,7 @@ from nervure import _core
 from nervure._core import Tensor
 from nervure._grad_mode import is_grad_enabled
 from nervure.nn._lengths import Lengths, lengths_tensor
-from nervure.nn.attention import KeyValueCache, MultiheadAttention
+from nervure.nn.attention import KeyValueCache, MultiheadAttention, reserve
 from nervure.nn.dropout import Dropout
 from nervure.nn.linear import Linear
 from nervure.nn.module import Module
@@ -96,7 +96,7 @@ def _is_still(dropout: Module) -> bool:
 
 
 class Steps:
-    """Layers bound to their caches: called with one position after the other."""
+    """Layers bound to their caches, which grow and change together: called for each position."""
 
     def __init__(
         self, layers: Sequence[LayerStep], caches: Sequence[KeyValueCache], norm: Weights
@@ -109,17 +109,11 @@ class Steps:
     def __call__(self, x: Tensor, memory: Tensor | None = None, lengths: Lengths = None) -> Tensor:
         """The next position (B, 1, E) of all rows, and for a decoder the encoder's output."""
         batch, n, features = x.shape
-        keys, values = [], []
-        for cache in self._caches:
-            key, value, start = cache.reserve(batch, n, features)
-            keys.append(key)
-            values.append(value)
-        sides, ends = [], None
-        if memory is not None:
-            sides = [
-                c.sides(memory, look) for c, look in zip(self._caches, self._looks, strict=True)
-            ]
-            ends = lengths_tensor("TransformerDecoder", lengths)
+        keys, values, start = reserve(self._caches, batch, n, features)
+        if memory is None:
+            return _core.transformer_step(x, self._weights, *self._settings, keys, values, start)
+        sides = [c.sides(memory, look) for c, look in zip(self._caches, self._looks, strict=True)]
+        ends = lengths_tensor("TransformerDecoder", lengths)
         return _core.transformer_step(
             x, self._weights, *self._settings, keys, values, start, sides, ends
         )
@@ -134,7 +128,7 @@ def stepper(stack: Any, caches: Sequence[KeyValueCache]) -> Callable[..., Tensor
     steps = _steps_of(stack, caches)
 
     def run(x: Tensor, *memory: Any) -> Tensor:
-        if steps is not None and not stack.training and is_step(x, caches[0]):
+        if steps is not None and not stack.training and not is_grad_enabled():
             return steps(x, *memory)
         y: Tensor = stack(x, caches=caches, **dict(zip(_MEMORY, memory, strict=False)))
         return y

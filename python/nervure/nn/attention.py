@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from operator import index
 
 from nervure import _core
@@ -34,6 +35,7 @@ class KeyValueCache:
         self._values: Tensor | None = None
         self._memory: Tensor | None = None
         self._sides: Tensor | None = None
+        self._batch = self._room = 0
         self.length = 0
 
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -59,14 +61,20 @@ class KeyValueCache:
             All keys and values, (batch, capacity, features), and the first of the new positions.
         """
         start, end = self.length, self.length + n
-        keys, values = self._keys, self._values
-        if keys is None or values is None or end > keys.shape[1]:
-            keys = self._grown(keys, batch, end, features)
-            values = self._grown(values, batch, end, features)
-        if keys.shape[0] != batch:
-            raise ValueError(f"[KeyValueCache] expected a batch of {keys.shape[0]}, got {batch}")
-        self._keys, self._values, self.length = keys, values, end
-        return keys, values, start
+        if self._keys is None or self._values is None or end > self._room or batch != self._batch:
+            self._make_room(batch, end, features)
+        assert self._keys is not None
+        assert self._values is not None
+        self.length = end
+        return self._keys, self._values, start
+
+    def _make_room(self, batch: int, end: int, features: int) -> None:
+        if self._keys is not None and batch != self._batch:
+            raise ValueError(f"[KeyValueCache] expected a batch of {self._batch}, got {batch}")
+        if self._keys is None or end > self._room:
+            self._keys = self._grown(self._keys, batch, end, features)
+            self._values = self._grown(self._values, batch, end, features)
+        self._batch, self._room = batch, self._keys.shape[1]
 
     def _grown(self, store: Tensor | None, batch: int, end: int, features: int) -> Tensor:
         if store is None:
@@ -97,8 +105,25 @@ class KeyValueCache:
         if self._keys is not None and self._values is not None:
             self._keys = _core.take_rows(self._keys, rows)
             self._values = _core.take_rows(self._values, rows)
+            self._batch = rows.shape[0]
         if self._sides is not None and memory is not None:
             self._memory, self._sides = memory, _core.take_rows(self._sides, rows)
+
+
+def reserve(
+    caches: Sequence[KeyValueCache], batch: int, n: int, features: int
+) -> tuple[list[Tensor], list[Tensor], int]:
+    """Count ``n`` more positions in several caches; their keys, their values, and the first."""
+    keys, values, start = [], [], caches[0].length
+    for cache in caches:
+        key, value, own = cache.reserve(batch, n, features)
+        if own != start:
+            raise ValueError(
+                f"[KeyValueCache] layers must be at one position, got {start} and {own}"
+            )
+        keys.append(key)
+        values.append(value)
+    return keys, values, start
 
 
 class MultiheadAttention(Module):

@@ -55,7 +55,7 @@ class SinusoidalPositions(Module):
         """``x + positions``; x (B, T, embed_dim), its first position being number ``offset``."""
         length = x.shape[-2]
         _check("SinusoidalPositions", length, offset, self._table.shape[0])
-        return x + self._table[offset : offset + length]
+        return _core.add(x, _core.slice(self._table, 0, offset, offset + length, 1))
 
 
 class LearnedPositions(Module):
@@ -86,7 +86,7 @@ class LearnedPositions(Module):
         """``x + positions``; x (B, T, embed_dim), its first position being number ``offset``."""
         length = x.shape[-2]
         _check("LearnedPositions", length, offset, self.weight.shape[0])
-        return x + self.weight[offset : offset + length]
+        return _core.add(x, _core.slice(self.weight, 0, offset, offset + length, 1))
 
 
 class RotaryPositions(Module):

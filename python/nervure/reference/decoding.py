@@ -8,7 +8,6 @@ translation by jointly learning to align and translate", 2015.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,15 +24,14 @@ Weights = Sequence[Array | None]
 
 
 def _residual(
-    x: ArrayLike, norm: Weights, eps: float, norm_first: bool, f: Callable[[Array], Array]
+    x: Array, norm: Weights, eps: float, norm_first: bool, f: Callable[..., Array], *of_f: Any
 ) -> Array:
     """``x + f(norm(x))``, or ``norm(x + f(x))``."""
-    x = as_float(x)
 
     def normalised(z: Array) -> Array:
         return layer_norm(z, x.shape[-1:], norm[0], norm[1], eps)
 
-    return x + f(normalised(x)) if norm_first else normalised(x + f(x))
+    return x + f(normalised(x), *of_f) if norm_first else normalised(x + f(x, *of_f))
 
 
 def _heads(x: Array, heads: int) -> Array:
@@ -84,7 +82,7 @@ def transformer_step(
     for layer in range(len(keys)):
         for f in (attend, look, network) if len(sides) else (attend, network):
             own, norm, rest = rest[:4], rest[4:6], rest[6:]
-            y = _residual(y, norm, eps, norm_first, partial(f, own=own, layer=layer))
+            y = _residual(y, norm, eps, norm_first, f, own, layer)
     if rest:
         y = layer_norm(y, y.shape[-1:], rest[0], rest[1], eps)
     return [y, *(key for key, _ in after), *(value for _, value in after)]
