@@ -22,7 +22,7 @@ using namespace nervure::simd::NV_ISA;
 constexpr std::int64_t kSerial = 150'000;
 // Of a vector and a matrix, which takes as long as it takes to read the matrix: from the third-level cache five times
 // as long as its arithmetic, and two cores read it in half the time.
-constexpr std::int64_t kSerialVector = 40'000;
+constexpr std::int64_t kSerialVector = 50'000;
 constexpr std::int64_t kChunk = 200'000;
 constexpr std::int64_t kLongest = 500'000'000;
 constexpr std::int64_t kMostChunks = 32;  // that are cut for parallelism alone

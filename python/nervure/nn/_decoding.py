@@ -15,7 +15,7 @@ from nervure import _core
 from nervure._core import Tensor
 from nervure._grad_mode import is_grad_enabled
 from nervure.nn._lengths import Lengths, lengths_tensor
-from nervure.nn.attention import KeyValueCache, MultiheadAttention, reserve
+from nervure.nn.attention import KeyValueCache, LayerCaches, MultiheadAttention
 from nervure.nn.dropout import Dropout
 from nervure.nn.linear import Linear
 from nervure.nn.module import Module
@@ -103,13 +103,12 @@ class Steps:
     ) -> None:
         self._weights = [weight for layer in layers for weight in layer.weights] + norm
         self._settings = layers[0].settings
-        self._caches = caches
+        self._caches, self._stores = caches, LayerCaches(caches)
         self._looks = [layer.memory for layer in layers if layer.memory is not None]
 
     def __call__(self, x: Tensor, memory: Tensor | None = None, lengths: Lengths = None) -> Tensor:
         """The next position (B, 1, E) of all rows, and for a decoder the encoder's output."""
-        batch, n, features = x.shape
-        keys, values, start = reserve(self._caches, batch, n, features)
+        keys, values, start = self._stores.reserve(*x.shape)
         if memory is None:
             return _core.transformer_step(x, self._weights, *self._settings, keys, values, start)
         sides = [c.sides(memory, look) for c, look in zip(self._caches, self._looks, strict=True)]

@@ -110,20 +110,28 @@ class KeyValueCache:
             self._memory, self._sides = memory, _core.take_rows(self._sides, rows)
 
 
-def reserve(
-    caches: Sequence[KeyValueCache], batch: int, n: int, features: int
-) -> tuple[list[Tensor], list[Tensor], int]:
-    """Count ``n`` more positions in several caches; their keys, their values, and the first."""
-    keys, values, start = [], [], caches[0].length
-    for cache in caches:
-        key, value, own = cache.reserve(batch, n, features)
-        if own != start:
-            raise ValueError(
-                f"[KeyValueCache] layers must be at one position, got {start} and {own}"
-            )
-        keys.append(key)
-        values.append(value)
-    return keys, values, start
+class LayerCaches:
+    """The caches of a stack of layers, which are always changed together."""
+
+    def __init__(self, caches: Sequence[KeyValueCache]) -> None:
+        self._caches = caches
+        self._keys: list[Tensor] = []
+        self._values: list[Tensor] = []
+        self._room = 0
+
+    def reserve(self, batch: int, n: int, features: int) -> tuple[list[Tensor], list[Tensor], int]:
+        """As :meth:`KeyValueCache.reserve`, of every layer."""
+        first = self._caches[0]
+        start = first.length
+        if start + n > self._room or first._keys is not self._keys[0]:
+            stores = [cache.reserve(batch, n, features) for cache in self._caches]
+            self._keys = [keys for keys, _, _ in stores]
+            self._values = [values for _, values, _ in stores]
+            self._room = self._keys[0].shape[1]
+        else:
+            for cache in self._caches:
+                cache.length = start + n
+        return self._keys, self._values, start
 
 
 class MultiheadAttention(Module):
