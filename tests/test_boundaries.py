@@ -58,6 +58,7 @@ RUNTIME = {
     "tensor",
     "triad_bandwidth",
     "trim_memory",
+    "writes_into",
 }
 
 # Declared in ops.h for other files of ops/ and for the module itself.

@@ -224,6 +224,10 @@ void bind_gradient_methods(TensorClass& cls) {
       },
       py::arg("requires_grad") = true);
   cls.def_property_readonly("is_leaf", &Tensor::is_leaf);
+  cls.def_property_readonly(
+      "_version", [](const Tensor& x) { return x.body()->storage->version(); },
+      "How often operations have written into this memory in place; views share it. Writes through NumPy do not "
+      "count.");
 }
 
 void bind_in_place_methods(TensorClass& cls) {
@@ -357,6 +361,9 @@ void bind_tensor(py::module_& m) {
   bind_gradient_methods(cls);
   bind_in_place_methods(cls);
 
+  m.def(
+      "writes_into", [](const Tensor& x) { core::writes_into(x); }, py::arg("x"),
+      "Count a change in place that the caller makes through NumPy, where no operation sees it.");
   m.def("from_numpy", [](const py::array& array) { return tensor_over_array("from_numpy", array); }, py::arg("array"));
   m.def(
       "tensor",

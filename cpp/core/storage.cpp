@@ -162,6 +162,7 @@ class Pool {
     }
     if (!block) block = create(cls, capacity);
     block->bytes_ = bytes;
+    block->version_.store(0, std::memory_order_relaxed);
     return block;
   }
 

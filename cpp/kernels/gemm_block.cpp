@@ -192,6 +192,7 @@ NV_INLINE void over_depth(const Gemm& product, const Blocking& blocking, Range r
 }  // namespace
 
 RowTiles cut_rows(std::int64_t rows, int most) {
+  if (rows > 0 && rows <= most) return {1, 0, static_cast<int>(rows)};
   const std::int64_t count = most == kTileRows ? (rows + kTileRows - 1) / kTileRows : divide(rows + most - 1, most);
   const std::int64_t height = divide(rows, count);
   return {count, rows - height * count, static_cast<int>(height)};

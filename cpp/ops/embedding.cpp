@@ -102,7 +102,7 @@ Tensor embedding(const Tensor& weight, const Tensor& indices, std::int64_t paddi
       kernels::take_forward(s, static_cast<std::int64_t>(sizeof(float)), table.data(), rows.i64(), y.data());
     });
   if (core::needs_grad(weight))
-    core::record("embedding", y, {weight},
+    core::record("embedding", y, {weight}, core::saved(),
                  [rows, padding_idx, from = weight.shape(),
                   by_rows = sparse && weight.is_leaf() && weight.is_row_major()](core::Gradients& gradients) {
                    const Tensor dy = row_major(gradients.dy());

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "core/check.h"
+#include "core/tape.h"
 
 namespace nervure::ops {
 
@@ -25,7 +26,7 @@ struct KeyValueStore {
   }
 };
 
-/// Checks that `added` positions fit behind `length`.
+/// Checks that `added` positions fit behind `length`, and says that they will be written.
 inline KeyValueStore key_value_store(const char* op, const core::Tensor& keys, const core::Tensor& values,
                                      std::int64_t batch, std::int64_t width, std::int64_t length, std::int64_t added) {
   for (const core::Tensor* store : {&keys, &values}) {
@@ -39,6 +40,8 @@ inline KeyValueStore key_value_store(const char* op, const core::Tensor& keys, c
   const std::int64_t capacity = keys.size(1);
   NV_CHECK(length >= 0 && length <= capacity - added, op, "length + T must be at most the capacity ", capacity,
            ", got ", length, " + ", added);
+  core::writes_into(keys);
+  core::writes_into(values);
   return {keys.f32_out(), values.f32_out(), capacity};
 }
 

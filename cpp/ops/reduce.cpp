@@ -144,7 +144,7 @@ Tensor sum_or_mean(const char* op, const Tensor& input, const Dims& dims, bool k
   const Tensor y = empty_result(plan);
   run_sum(plan, x, divisor, y);
   if (core::needs_grad(x))
-    core::record(op, y, {x}, [plan, divisor, shape = x.shape(), order = x.order()](core::Gradients& g) {
+    core::record(op, y, {x}, core::saved(), [plan, divisor, shape = x.shape(), order = x.order()](core::Gradients& g) {
       const Tensor dx = Tensor::empty(shape, DType::float32, order);
       run_sum_backward(plan, to_order(g.dy(), plan.order), divisor, dx);
       g.set(0, dx);
@@ -169,15 +169,16 @@ Tensor extreme(const char* op, const Tensor& input, const Dims& dims, bool keepd
     kernels::reduce_extreme(shape, x, largest, y, nullptr);
   });
   if (core::needs_grad(x))
-    core::record(op, y, {x}, [shape, x = x.detach(), y = y.detach()](core::Gradients& g) {
-      const Tensor dy = to_order(g.dy(), y.order()), count = empty_array(y.numel()), dx = Tensor::empty_like(x);
-      core::launch(x.numel(),
-                   [shape, x = x.f32(), y = y.f32(), count = count.f32_out(), dy = dy.f32(), dx = dx.f32_out()] {
-                     kernels::reduce_count_equal(shape, x, y, count);
-                     kernels::reduce_extreme_backward(shape, x, y, count, dy, dx);
-                   });
-      g.set(0, dx);
-    });
+    core::record(
+        op, y, {x}, core::saved(x.detach(), y.detach()), [shape](core::Gradients& g, const Tensor& x, const Tensor& y) {
+          const Tensor dy = to_order(g.dy(), y.order()), count = empty_array(y.numel()), dx = Tensor::empty_like(x);
+          core::launch(x.numel(),
+                       [shape, x = x.f32(), y = y.f32(), count = count.f32_out(), dy = dy.f32(), dx = dx.f32_out()] {
+                         kernels::reduce_count_equal(shape, x, y, count);
+                         kernels::reduce_extreme_backward(shape, x, y, count, dy, dx);
+                       });
+          g.set(0, dx);
+        });
   return y;
 }
 
@@ -192,13 +193,15 @@ std::tuple<Tensor, Tensor> extreme_with_index(const char* op, const Tensor& inpu
     kernels::reduce_extreme(shape, x, largest, y, index);
   });
   if (core::needs_grad(x))
-    core::record(op, y, {x}, [shape, index, x_shape = x.shape(), x_order = x.order()](core::Gradients& g) {
-      const Tensor dy = to_order(g.dy(), index.order()), dx = Tensor::empty(x_shape, DType::float32, x_order);
-      core::launch(dx.numel(), [shape, dy = dy.f32(), index = index.i64(), dx = dx.f32_out()] {
-        kernels::reduce_index_backward(shape, dy, index, dx);
-      });
-      g.set(0, dx);
-    });
+    core::record(op, y, {x}, core::saved(index),
+                 [shape, x_shape = x.shape(), x_order = x.order()](core::Gradients& g, const Tensor& index) {
+                   const Tensor dy = to_order(g.dy(), index.order()),
+                                dx = Tensor::empty(x_shape, DType::float32, x_order);
+                   core::launch(dx.numel(), [shape, dy = dy.f32(), index = index.i64(), dx = dx.f32_out()] {
+                     kernels::reduce_index_backward(shape, dy, index, dx);
+                   });
+                   g.set(0, dx);
+                 });
   return {y, index};
 }
 
@@ -238,13 +241,14 @@ Tensor var(const Tensor& input, const Dims& dims, bool keepdim, std::int64_t cor
     kernels::reduce_squared_deviation(shape, x, mean, freedom, y);
   });
   if (core::needs_grad(x))
-    core::record("var", y, {x}, [shape, freedom, mean, order = y.order(), x = x.detach()](core::Gradients& g) {
-      const Tensor dy = to_order(g.dy(), order), dx = Tensor::empty_like(x);
-      core::launch(x.numel(), [=, x = x.f32(), mean = mean.f32(), dy = dy.f32(), dx = dx.f32_out()] {
-        kernels::reduce_var_backward(shape, x, mean, dy, 2.0f / freedom, dx);
-      });
-      g.set(0, dx);
-    });
+    core::record("var", y, {x}, core::saved(x.detach()),
+                 [shape, freedom, mean, order = y.order()](core::Gradients& g, const Tensor& x) {
+                   const Tensor dy = to_order(g.dy(), order), dx = Tensor::empty_like(x);
+                   core::launch(x.numel(), [=, x = x.f32(), mean = mean.f32(), dy = dy.f32(), dx = dx.f32_out()] {
+                     kernels::reduce_var_backward(shape, x, mean, dy, 2.0f / freedom, dx);
+                   });
+                   g.set(0, dx);
+                 });
   return y;
 }
 
@@ -260,13 +264,14 @@ Tensor logsumexp(const Tensor& input, const Dims& dims, bool keepdim) {
     kernels::reduce_logsumexp(shape, x, max, y);
   });
   if (core::needs_grad(x))
-    core::record("logsumexp", y, {x}, [shape, x = x.detach(), y = y.detach()](core::Gradients& g) {
-      const Tensor dy = to_order(g.dy(), y.order()), dx = Tensor::empty_like(x);
-      core::launch(x.numel(), [shape, x = x.f32(), y = y.f32(), dy = dy.f32(), dx = dx.f32_out()] {
-        kernels::reduce_logsumexp_backward(shape, x, y, dy, dx);
-      });
-      g.set(0, dx);
-    });
+    core::record("logsumexp", y, {x}, core::saved(x.detach(), y.detach()),
+                 [shape](core::Gradients& g, const Tensor& x, const Tensor& y) {
+                   const Tensor dy = to_order(g.dy(), y.order()), dx = Tensor::empty_like(x);
+                   core::launch(x.numel(), [shape, x = x.f32(), y = y.f32(), dy = dy.f32(), dx = dx.f32_out()] {
+                     kernels::reduce_logsumexp_backward(shape, x, y, dy, dx);
+                   });
+                   g.set(0, dx);
+                 });
   return y;
 }
 

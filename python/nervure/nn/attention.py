@@ -49,6 +49,7 @@ class KeyValueCache:
         batch, n, features = keys.shape
         *stores, start = self.reserve(batch, n, features)
         for store, rows in zip(stores, (keys, values), strict=True):
+            _core.writes_into(store)
             store.numpy()[:, start : self.length] = rows.detach().numpy()
         return stores[0], stores[1], _core.full((batch,), self.length, _core.dtype.int64)
 
@@ -69,11 +70,13 @@ class KeyValueCache:
         return self._keys, self._values, start
 
     def _make_room(self, batch: int, end: int, features: int) -> None:
-        if self._keys is not None and batch != self._batch:
-            raise ValueError(f"[KeyValueCache] expected a batch of {self._batch}, got {batch}")
-        if self._keys is None or end > self._room:
+        keys = self._keys
+        if keys is not None and batch != keys.shape[0]:
+            raise ValueError(f"[KeyValueCache] expected a batch of {keys.shape[0]}, got {batch}")
+        if keys is None or end > keys.shape[1]:
             self._keys = self._grown(self._keys, batch, end, features)
             self._values = self._grown(self._values, batch, end, features)
+        assert self._keys is not None
         self._batch, self._room = batch, self._keys.shape[1]
 
     def _grown(self, store: Tensor | None, batch: int, end: int, features: int) -> Tensor:

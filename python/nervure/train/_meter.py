@@ -15,7 +15,7 @@ from nervure import metrics as metrics_module
 from nervure._core import Tensor
 from nervure.metrics import Metric
 from nervure.train._metric_state import restore, state_of
-from nervure.train._objective import Objective
+from nervure.train._objective import Objective, described
 
 Array = NDArray[Any]
 
@@ -95,9 +95,9 @@ def _metric(item: Any) -> tuple[str, Metric]:
         return _name_of(type(item).__name__), item
     if isinstance(item, str):
         return item, _named(item)
-    if callable(item):
+    if callable(item) and not isinstance(item, type):
         return getattr(item, "__name__", type(item).__name__), _Collected(item)
-    raise TypeError(f"[Trainer] a metric must be a Metric or a name, got {type(item).__name__}")
+    raise TypeError(f"[Trainer] a metric must be a Metric or a name, got {described(item)}")
 
 
 def _named(name: str) -> Metric:

@@ -23,7 +23,7 @@ from nervure.train._feed import Feed, Options, open_feed, split_off, validation_
 from nervure.train._fit import Fit
 from nervure.train._meter import Meter, resolve_metrics
 from nervure.train._objective import Objective, Penalty
-from nervure.train._predictions import joined, probabilities
+from nervure.train._predictions import check_rows, joined, probabilities
 from nervure.train._settings import (
     CLIP_VALUE,
     as_list,
@@ -276,6 +276,7 @@ class Trainer:
             For data that are no numbers.
         """
         shown = resolve_verbose(verbose)
+        check_counts(epochs=epochs, initial_epoch=initial_epoch, validation_freq=validation_freq)
         if resume_from is not None:
             self._load(resume_from)
         weights = (sample_weight, lengths)
@@ -289,7 +290,6 @@ class Trainer:
             validation = open_feed(*held_out, checked)
         self._validation = validation
         options = Options(batch_size, shuffle, steps_per_epoch, epochs - initial_epoch)
-        check_counts(epochs=epochs, initial_epoch=initial_epoch, validation_freq=validation_freq)
         feed = open_feed(*parts, options)
         resumed, self._pending = self._pending, None
         if resumed is None:
@@ -427,6 +427,7 @@ class Trainer:
             for item in items:
                 batch = as_batch(item, needs_target=False)
                 output = prediction_of(call(self.model, batch.x))
+                check_rows(output, batch.size)
                 outputs.append(probabilities(output, objective) if objective else output)
         if not outputs:
             raise ValueError("[Trainer] there are no batches to predict")
@@ -592,7 +593,7 @@ class Trainer:
 
     def _load(self, path: str | os.PathLike[str]) -> Path | None:
         """Read a file, or the newest of a folder; None for a folder without any."""
-        if str(os.fspath(path)).endswith(checkpoint.SUFFIX):
+        if str(os.fspath(path)).endswith(checkpoint.SUFFIX) or os.path.isfile(path):
             self.load_state_dict(checkpoint.read(path))
             return Path(path)
         newest = checkpoint.read_newest(path)
