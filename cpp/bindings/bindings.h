@@ -42,8 +42,6 @@ Tensor subscript(const Tensor& x, const py::handle& key);
 using OptionalTensor = std::optional<Tensor>;
 /// What an operation expects where an argument is None.
 inline Tensor or_undefined(const OptionalTensor& tensor) { return tensor.value_or(Tensor()); }
-using OptionalTensors = std::vector<OptionalTensor>;
-std::vector<Tensor> each_or_undefined(const OptionalTensors& tensors);
 
 /// A memory order from a permutation of the dimensions, outermost first.
 core::Order order_of(int rank, const std::vector<int>& dims);

@@ -5,7 +5,7 @@
 namespace nervure::bindings {
 namespace {
 
-/// As each_or_undefined(), straight from the list: a step of a small model takes 50 weights.
+/// None is an undefined one. Straight from the list: a step of a small model takes 50 of them.
 std::vector<Tensor> list_of_weights(const py::list& given) {
   std::vector<Tensor> found;
   found.reserve(given.size());

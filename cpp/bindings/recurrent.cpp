@@ -6,12 +6,18 @@ namespace nervure::bindings {
 
 void bind_recurrent_kernels(py::module_& m);  // recurrent_kernels.cpp
 
+namespace {
+
+using OptionalTensors = std::vector<OptionalTensor>;
+
 std::vector<Tensor> each_or_undefined(const OptionalTensors& tensors) {
   std::vector<Tensor> found;
   found.reserve(tensors.size());
   for (const OptionalTensor& tensor : tensors) found.push_back(or_undefined(tensor));
   return found;
 }
+
+}  // namespace
 
 void bind_recurrent(py::module_& m) {
   bind_recurrent_kernels(m);

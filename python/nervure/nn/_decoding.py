@@ -15,8 +15,9 @@ from nervure import _core
 from nervure._core import Tensor
 from nervure._grad_mode import is_grad_enabled
 from nervure.nn._lengths import Lengths, lengths_tensor
-from nervure.nn.attention import KeyValueCache, LayerCaches, MultiheadAttention
+from nervure.nn.attention import MultiheadAttention
 from nervure.nn.dropout import Dropout
+from nervure.nn.key_value_cache import KeyValueCache, LayerCaches
 from nervure.nn.linear import Linear
 from nervure.nn.module import Module
 from nervure.nn.norm import LayerNorm
@@ -111,7 +112,8 @@ class Steps:
         keys, values, start = self._stores.reserve(*x.shape)
         if memory is None:
             return _core.transformer_step(x, self._weights, *self._settings, keys, values, start)
-        sides = [c.sides(memory, look) for c, look in zip(self._caches, self._looks, strict=True)]
+        pairs = zip(self._caches, self._looks, strict=True)
+        sides = [cache.sides(memory, look.sides) for cache, look in pairs]
         ends = lengths_tensor("TransformerDecoder", lengths)
         return _core.transformer_step(
             x, self._weights, *self._settings, keys, values, start, sides, ends

@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from nervure._core import Tensor
 from nervure.nn._decoding import LayerStep, Steps, is_step, layer_step
 from nervure.nn._lengths import Lengths
-from nervure.nn.attention import KeyValueCache, MultiheadAttention
+from nervure.nn.attention import MultiheadAttention
 from nervure.nn.container import ModuleList
 from nervure.nn.dropout import Dropout
+from nervure.nn.key_value_cache import KeyValueCache
 from nervure.nn.linear import Linear
 from nervure.nn.module import Module
 from nervure.nn.norm import LayerNorm
