@@ -293,12 +293,12 @@ class GPT(Module):
         import nervure as nv
 
         with nv.no_grad():
-            layers = stepper(self.blocks, self.new_caches())
+            layers, given = stepper(self.blocks, self.new_caches()), prompt.shape[1]
             tokens = [prompt]
-            for t in range(prompt.shape[1]):
+            for t in range(given):
                 y = layers(self._embedded(prompt[:, t : t + 1], t))
-            for t in range(prompt.shape[1], prompt.shape[1] + length):
-                if len(tokens) > 1:
+            for t in range(given, given + length):
+                if t > given:
                     y = layers(self._embedded(tokens[-1], t - 1))
                 tokens.append(choose(self._scores(y), temperature, top_k))
             return _core.cat(tokens, 1)
