@@ -22,7 +22,7 @@ def _check(owner: str, length: int, offset: int, capacity: int) -> None:
 
 
 def _placed(owner: str, x: Tensor, table: Tensor, offset: int) -> Tensor:
-    """x (..., T, E) and the rows of the table from number ``offset`` on."""
+    """Add the rows of the table from number ``offset`` on to x (..., T, E)."""
     length = x.shape[-2]
     _check(owner, length, offset, table.shape[0])
     return _core.add(x, _core.slice(table, 0, offset, offset + length, 1))
