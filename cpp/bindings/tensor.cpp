@@ -61,7 +61,7 @@ void bind_reductions(TensorClass& cls) {
   cls.def(
       "std",
       [](const Tensor& x, const IntList& dim, std::int64_t correction, bool keepdim) {
-        return ops::sqrt(ops::var(x, dim.values, keepdim, correction));
+        return ops::standard_deviation(x, dim.values, keepdim, correction);
       },
       py::arg("dim") = py::none(), py::arg("correction") = 1, py::arg("keepdim") = false);
   using Extreme = std::tuple<Tensor, Tensor> (*)(const Tensor&, std::int64_t, bool);
@@ -181,6 +181,13 @@ void bind_numpy_methods(TensorClass& cls) {
   cls.def("item", &item);
   cls.def("__float__", [](const Tensor& x) { return item(x).attr("__float__")(); });
   cls.def("__int__", [](const Tensor& x) { return py::int_(item(x)); });
+  // 0-d only, as of NumPy's arrays: NumPy would otherwise take a list of one index for that index.
+  cls.def("__index__", [](const Tensor& x) {
+    if (x.rank() != 0 || x.dtype() != DType::int64)
+      throw core::TypeError(
+          core::message("index", "only a 0-d int64 tensor is an integer, got ", x.dtype(), " of shape ", x.shape()));
+    return py::int_(item(x));
+  });
   cls.def("__bool__", [](const Tensor& x) {
     NV_CHECK(x.numel() == 1, "bool", "the truth of a tensor of shape ", x.shape(), " is ambiguous");
     return item(x).cast<bool>();

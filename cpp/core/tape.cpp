@@ -101,6 +101,8 @@ class Pass {
 
  private:
   void claim(const Ref<Node>& node) {
+    // What is claimed must be listed, to be released: room for it first.
+    if (nodes_.size() == nodes_.capacity()) nodes_.reserve(2 * nodes_.capacity());
     std::uint64_t owner = 0;
     if (!node->owner.compare_exchange_strong(owner, id_, std::memory_order_acq_rel)) {
       NV_CHECK_AS(StateError, owner == id_, "backward", "another backward() is going through the same graph");

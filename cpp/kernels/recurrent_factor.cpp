@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "kernels/recurrent_factor.h"
 
+#include "kernels/even_step.h"
 #include "kernels/gemm_block.h"
 #include "kernels/gemm_pack.h"
 #include "kernels/lanes.h"
@@ -12,10 +13,6 @@ constexpr std::int64_t kMostDepth = 1024;       // of one pass over K
 constexpr std::int64_t kDeep = 64;              // products that take longer than it takes to fetch a tile
 constexpr std::int64_t kChunk = 200'000;        // multiplications
 constexpr std::int64_t kLongest = 500'000'000;  // of one chunk: below 100 ms on the slowest instruction set
-
-std::int64_t even_step(std::int64_t n, std::int64_t most, std::int64_t unit) {
-  return ceil_div(ceil_div(n, larger(ceil_div(n, most), 1)), unit) * unit;
-}
 
 /// One row by one panel of all segments at once: in one segment alone, every product would wait for the one before.
 struct RowOfGates {
@@ -76,7 +73,7 @@ bool multiply_row_of(int vectors, const RowOfGates& row) {
 Factor::Factor(const float* b, std::int64_t ldb, bool transposed, std::int64_t K, std::int64_t segments,
                std::int64_t width, std::int64_t rows)
     : b_(b), ldb_(ldb), transposed_(transposed), K_(K), segments_(segments), width_(width) {
-  depth_ = larger(even_step(K, kMostDepth, 4), 1);
+  depth_ = even_step_within(K, kMostDepth, 4);
   const int widest = rows <= max_tile_rows(kTileVectors) ? kTileVectors : kTileVectors - 1;
   const std::int64_t all = ceil_div(width, kLanes);
   const std::int64_t pieces = larger(ceil_div(all, widest), 1);

@@ -191,7 +191,8 @@ Shape joined_shape(const std::vector<Tensor>& tensors, int dim) {
     }
     NV_CHECK(fits, "cat", "tensor ", i, " must have the shape ", tensors[0].shape(), " but for dimension ", dim,
              ", got ", tensors[i].shape());
-    shape[dim] += tensors[i].size(dim);
+    NV_CHECK(!__builtin_add_overflow(shape[dim], tensors[i].size(dim), &shape[dim]), "cat",
+             "the result would have too many elements");
   }
   return shape;
 }
