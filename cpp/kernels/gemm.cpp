@@ -21,6 +21,9 @@ using namespace nervure::simd::NV_ISA;
 // Multiply-adds. A parallel region costs as much as 0.15 million; a chunk should not be much cheaper. The upper bound
 // keeps a chunk below 100 ms on the slowest instruction set.
 constexpr std::int64_t kSerial = 150'000;
+// Of a vector and a matrix, which takes as long as it takes to read the matrix: from the third-level cache five times
+// as long as its arithmetic, and two cores read it in half the time.
+constexpr std::int64_t kSerialVector = 50'000;
 constexpr std::int64_t kChunk = 400'000;
 constexpr std::int64_t kLongest = 500'000'000;
 constexpr std::int64_t kMostChunks = 32;  // that are cut for parallelism alone
@@ -116,6 +119,11 @@ Plan small_plan(const Gemm& g) {
 Plan make_plan(const Gemm& g, std::int64_t batch) {
   const std::int64_t work = g.M * g.N * g.K;
   Plan plan = small_plan(g);
+  const bool small_vector = plan.path == Path::vector && batch == 1 && work > kSerialVector && work <= kSerial;
+  if (small_vector) {
+    cut_columns(g, 2, g.b_transposed ? 16 : 64, plan);
+    return plan;
+  }
   if (work * batch <= kSerial) return plan;
   const std::int64_t wanted = larger(divide(work, larger(kChunk, work * batch / kMostChunks)), 1);
   if (plan.path == Path::vector) {

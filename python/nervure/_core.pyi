@@ -435,6 +435,33 @@ def self_attention(
 def attend_cached(
     packed: Tensor, keys: Tensor, values: Tensor, length: int, heads: int
 ) -> Tensor: ...
+def transformer_step(
+    x: Tensor,
+    weights: list[Tensor | None],
+    eps: float,
+    norm_first: bool,
+    heads: int,
+    activation: str,
+    keys: Sequence[Tensor],
+    values: Sequence[Tensor],
+    length: int,
+    sides: Sequence[Tensor] = ...,
+    lengths: Tensor | None = None,
+) -> Tensor: ...
+def attentive_memory(memory: Tensor, weight_ih: Tensor, join_weight: Tensor) -> Tensor: ...
+def attentive_step(
+    x: Tensor,
+    h: Tensor,
+    c: Tensor | None,
+    keys: Tensor,
+    values: Tensor,
+    lengths: Tensor | None,
+    query_weight: Tensor,
+    score_weight: Tensor,
+    weights: list[Tensor | None],
+    join_weight: Tensor,
+    join_bias: Tensor | None = None,
+) -> list[Tensor]: ...
 def dropout(x: _TensorLike, p: float = 0.5) -> Tensor: ...
 def dropout2d(x: _TensorLike, p: float = 0.5) -> Tensor: ...
 
