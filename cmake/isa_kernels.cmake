@@ -14,9 +14,9 @@ set(kernel_options -O1 -fstrict-aliasing -finline-functions -fexpensive-optimiza
                    -fno-exceptions -fno-rtti -fno-threadsafe-statics -Wno-psabi -Wno-ignored-attributes
                    # GCC 12 reports its own AVX-512 headers (undefined pass-through operands)
                    -Wno-uninitialized -Wno-maybe-uninitialized)
-# What gains from all of -O3: many sums kept in registers.
+# What gains from all of -O3: many sums or constants kept in registers.
 set_source_files_properties(cpp/kernels/gemm_tile.cpp cpp/kernels/gemv.cpp cpp/kernels/conv_tile.cpp
-                            cpp/kernels/conv_depthwise.cpp PROPERTIES
+                            cpp/kernels/conv_depthwise.cpp cpp/kernels/row_norm.cpp cpp/kernels/unary.cpp PROPERTIES
                             COMPILE_OPTIONS -O3
                             SKIP_PRECOMPILE_HEADERS ON) # precompiled with other options they crash GCC 12
 
