@@ -240,6 +240,33 @@ def test_csv_logs(tmp_path: Path) -> None:
     assert [row[0] for row in read(path, ";")] == ["epoch", "0"]
 
 
+def test_csv_logs_get_columns_that_come_later(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    more = {"epochs": 2, "validation_data": (X, Y), "validation_freq": 2}
+    history = make().fit(X, Y, callbacks=CSVLogger(path), **more).history
+    loss, val_loss = history["loss"], history["val_loss"][-1]
+    expected = [["epoch", "loss", "val_loss"], ["0", str(loss[0]), ""]]
+    expected += [["1", str(loss[1]), str(val_loss)]]
+    assert read(path) == expected
+    make(metrics=["accuracy"]).fit(X, Y, callbacks=CSVLogger(path, append=True))
+    rows = read(path)
+    assert rows[0] == ["epoch", "loss", "val_loss", "accuracy"]
+    assert rows[1:3] == [[*row, ""] for row in expected[1:]]
+    assert rows[3][2] == ""
+    assert float(rows[3][3]) > 0
+    with pytest.raises(ValueError, match="no column 'epoch' at its begin: it has another separ"):
+        make().fit(X, Y, callbacks=CSVLogger(path, ";", append=True))
+    assert read(path) == rows
+
+
+def test_events_of_keras_that_would_never_come() -> None:
+    class Wrong(Callback):
+        def on_batch_end(self, batch: int, logs: Any = None) -> None: ...
+
+    with pytest.raises(TypeError, match=r"Wrong has on_batch_end, .* there is on_train_batch_end"):
+        make().fit(X, Y, callbacks=Wrong())
+
+
 def test_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[tuple[str, str, float, int]] = []
 

@@ -206,6 +206,20 @@ def test_outside_of_fit(tmp_path: Path) -> None:
     assert trainer.fit(X, Y, epochs=3).history == history
 
 
+def test_any_name_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "a.ckpt"  # a file though it does not end in .safetensors
+    trainer = simple()
+    trainer.fit(X, Y, epochs=2)
+    trainer.save_checkpoint(path)
+    assert simple().load_checkpoint(path) == path
+    other = simple()
+    other.fit(X, Y, epochs=1, resume_from=path)
+    assert other.step == trainer.step * 3 // 2
+    path.write_bytes(b"")
+    with pytest.raises(nv.FormatError):
+        simple().fit(X, Y, resume_from=path)
+
+
 # ---- the same bits -------------------------------------------------------------------------------
 
 Made = tuple[nv.Trainer, Callable[[], dict[str, Any]]]

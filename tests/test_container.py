@@ -105,7 +105,8 @@ def test_module_dict() -> None:
     assert modules.pop("a") is a
     del modules["b"]
     assert len(modules) == 1
-    modules.update({"c": a})
+    modules.update([("c", a)])  # pairs, as the constructor takes them too
+    assert list(nn.ModuleDict([("x", a), ("y", b)])) == ["x", "y"]
     assert modules["c"] is a
     for missing in ("b", "training"):
         with pytest.raises(KeyError):

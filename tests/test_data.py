@@ -24,6 +24,7 @@ from nervure.data import (
     SequenceDataset,
     Subset,
     WeightedRandomSampler,
+    collate,
     pad_sequences,
     random_split,
 )
@@ -252,6 +253,40 @@ def test_parts_of_parts() -> None:
         Subset(whole, [10])
 
 
+@pytest.mark.parametrize("bad", [[True, False] * 5, [1.0, 2.0], "12", [nv.tensor([1.5])]])
+def test_numbers_of_samples_that_are_none(bad: Any) -> None:
+    for call in (
+        lambda: Subset(numbered(10), bad),
+        lambda: list(DataLoader(numbered(10), 2, sampler=list(bad))),
+        lambda: list(DataLoader(numbered(10), batch_sampler=[bad])),
+    ):
+        with pytest.raises(TypeError, match="list of the numbers of samples"):
+            call()
+    with pytest.raises(TypeError, match="list of the numbers of samples"):
+        Subset(numbered(10), 3)
+
+
+@pytest.mark.parametrize(
+    "dataset",
+    [numbered(4), Subset(numbered(9), range(4)), SequenceDataset([[1], [1, 2], [3], [4]])],
+)
+def test_one_sample_by_its_number(dataset: Any) -> None:
+    np.testing.assert_equal(dataset[-1], dataset[np.int64(3)])
+    for index in (4, -5):
+        with pytest.raises(IndexError, match=f"index {index} is out of range for 4 samples"):
+            dataset[index]
+    for wrong in (slice(2), [0, 1], 1.0, "a"):
+        with pytest.raises(TypeError, match=r"has an integer for its number, .*batch\(numbers\)"):
+            dataset[wrong]
+
+
+def test_samples_that_make_no_batch() -> None:
+    with pytest.raises(ValueError, match="at least one sample"):
+        collate([])
+    with pytest.raises(ValueError, match=r"as many parts, got \[1, 2\]"):
+        collate([(1, 2), (3,)])
+
+
 # ---- loader --------------------------------------------------------------------------------------
 
 
@@ -392,6 +427,12 @@ def test_other_samplers_and_transforms() -> None:
     assert (x.tolist(), y.tolist(), w.tolist()) == ([1, 2, 3], [0, 1, 2], [0, 1, 2])
 
 
+def test_a_transform_returns_inputs_and_targets() -> None:
+    loader = DataLoader(numbered(4), 2, transform=lambda x, y, rng: x)  # two rows are no pair
+    with pytest.raises(TypeError, match=r"must return \(x, y\), got ndarray"):
+        next(iter(loader))
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
@@ -400,6 +441,8 @@ def test_other_samplers_and_transforms() -> None:
         ({"shuffle": True, "sampler": [0]}, ValueError, "exclude each other"),
         ({"batch_size": 2, "batch_sampler": [[0]]}, ValueError, "batch_sampler excludes"),
         ({"prefetch": -1}, ValueError, "prefetch must be 0"),
+        ({"seed": -1}, ValueError, "seed must be 0 or a positive integer, got -1"),
+        ({"seed": "a"}, ValueError, "seed must be 0 or a positive integer, got 'a'"),
         ({"transform": 3}, TypeError, "transform must be callable"),
     ],
 )

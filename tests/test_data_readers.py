@@ -137,3 +137,5 @@ def test_windows_of_a_text() -> None:
         windows([1, 2, 3], 3)
     with pytest.raises(ValueError, match="must be"):
         windows([1, 2, 3], 0)
+    with pytest.raises(TypeError, match="tokens must be integers, got float64"):
+        windows([0.1, 0.2, 0.3, 0.4], 2)  # a series: all zeros as integers

@@ -353,6 +353,13 @@ def test_hostile_file(path: Path, content: bytes, capsys: pytest.CaptureFixture[
     assert "executed" not in capsys.readouterr().out
 
 
+def test_a_whole_model_is_told_from_a_state_dict(path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    torch.save(torch.nn.Linear(2, 2), path)
+    with pytest.raises(nv.FormatError, match=r"Linear, which is no tensor; .*save the state_dict"):
+        nv.load(path)
+
+
 def test_limits(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path.write_bytes(GOOD)
     monkeypatch.setattr(torch_file, "MAX_PICKLE_BYTES", 10)

@@ -116,15 +116,20 @@ def test_result_is_a_copy():
         (partial(metrics.precision, [2, 3], [2, 3]), ValueError, "pos_label=1"),
         (partial(metrics.recall, [0], [0], average="mean"), ValueError, "average must be"),
         (partial(metrics.recall, [0], [0], zero_division=2), ValueError, "zero_division must be"),
+        (partial(metrics.f1, [0], [0], zero_division="warn"), ValueError, "got 'warn'"),
+        (partial(metrics.accuracy, [0, 1], [[0.2], [0.9]]), ValueError, "scores > 0.5"),
+        (partial(metrics.accuracy, [np.inf, 1], [0, 1]), ValueError, "NaN or infinity"),
+        (partial(metrics.confusion_matrix, [0], [0], num_classes=2.5), ValueError, "got 2.5"),
+        (partial(metrics.topk, [0], [[1, 2]], k=1.5), ValueError, "got 1.5"),
         (partial(metrics.fbeta, [0], [0], beta=-1), ValueError, "beta"),
         (partial(metrics.f1, [0], [0], num_classes=3), ValueError, "cannot have 3 classes"),
         (partial(metrics.confusion_matrix, [0, 3], [0, 0], num_classes=3), IndexError, "got 3"),
         (partial(metrics.confusion_matrix, [0], [-1], num_classes=3), IndexError, "got -1"),
         (partial(metrics.confusion_matrix, [0], [[1, 2]], num_classes=3), ValueError, "3 classes"),
-        (partial(metrics.ConfusionMatrix, 0), ValueError, "num_classes must be positive"),
+        (partial(metrics.ConfusionMatrix, 0), ValueError, "num_classes must be a positive"),
         (partial(metrics.topk, [0], [0]), ValueError, r"scores \(1, C\)"),
         (partial(metrics.topk, [2], [[1, 2]]), IndexError, r"0 \.\. 1, got 2"),
-        (partial(metrics.TopK, 0), ValueError, "k must be positive"),
+        (partial(metrics.TopK, 0), ValueError, "k must be a positive"),
         (
             partial(metrics.classification_report, [0, 1], [0, 1], target_names=["a"]),
             ValueError,
@@ -135,6 +140,13 @@ def test_result_is_a_copy():
 def test_errors(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_a_column_of_labels_is_no_scores_of_one_class():
+    truth, column = np.array([0, 1, 1, 0]), np.array([[0], [1], [0], [0]])
+    assert metrics.accuracy(truth, column) == 0.75
+    np.testing.assert_array_equal(metrics.confusion_matrix(truth, column), [[2, 0], [1, 1]])
+    assert metrics.accuracy([0, 0], [[0.2], [0.9]] > np.float64(0.5)) == 0.5
 
 
 # ---- against scikit-learn ----------------------------------------------------------------------

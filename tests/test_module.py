@@ -205,6 +205,11 @@ class Double(nn.Module):
         return factor * x
 
 
+def test_a_hook_is_callable() -> None:
+    with pytest.raises(TypeError, match=r"\[Identity\] a hook must be callable, got int"):
+        nn.Identity().register_forward_hook(3)  # type: ignore[arg-type]
+
+
 def test_forward_hooks() -> None:
     module, other = Double(), Double()
     seen: list[Any] = []

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import nervure as nv
-from nervure import cli, nn
+from nervure import cli, models, nn
 
 onnx = pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")
@@ -474,7 +474,24 @@ def test_export_errors(path: Path, model: nn.Module, spec: Any, error: type, mes
     assert not path.exists()
 
 
+@pytest.mark.parametrize(
+    ("model", "shape"),
+    [
+        (models.LeNet5(), (1, 28, 28)),
+        (models.VGGSmall(widths=(4, 8)), (3, 32, 32)),
+        (models.ResNet([1, 1], [4, 8]), (3, 8, 8)),
+        (models.ResNet([1, 1], [4, 8], stem="imagenet"), (3, 32, 32)),
+    ],
+)
+def test_models_of_the_library(path: Path, model: nn.Module, shape: tuple[int, ...]) -> None:
+    check(model, path, ("n", *shape), numbers(0, 3, *shape), numbers(1, 1, *shape))
+
+
 def test_more_export_errors(path: Path) -> None:
+    with pytest.raises(TypeError, match="model must be a Module, got int"):
+        ours.export(3, path, ("n",))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="metadata must map strings to strings"):
+        ours.export(nn.ReLU(), path, ("n",), metadata={"a": 1})  # type: ignore[dict-item]
     with pytest.raises(ValueError, match="output_names"):
         ours.export(nn.ReLU(), path, ("n",), output_names=["a", "b"])
     with pytest.raises(ValueError, match="output_names"):

@@ -53,6 +53,33 @@ def test_sum_of_both_signs(isa, rng):
     assert abs(_core.sum(tensor(x)).item() - exact) < 4 * EPS * np.sqrt(x.size) * 3
 
 
+@pytest.mark.parametrize("scale", [1e-33, 1e-30, 1e-24, 1e-20, 1e-19, 1e-13, 1.0, 1e18, 1e20, 1e30])
+def test_deviation_whose_squares_leave_float32(isa, rng, scale):
+    """As PyTorch's, the root does not suffer from what its square would be."""
+    x = (rng.standard_normal((3, 40)) * scale).astype(np.float32)
+    x[1] = rng.standard_normal(40)  # rows do not disturb each other
+    t = tensor(x).requires_grad_()
+    for keepdim in (False, True):
+        y = t.std(1, keepdim=keepdim)
+        expected = x.astype(np.float64).std(1, ddof=1, keepdims=keepdim)
+        np.testing.assert_allclose(y.numpy(), expected, rtol=2e-6)
+    assert y.numpy()[1] == tensor(x[1]).std().item()
+    np.testing.assert_allclose(t.std().item(), x.astype(np.float64).std(ddof=1), rtol=2e-6)
+    y.sum().backward()
+    wide = x.astype(np.float64)
+    slope = (wide - wide.mean(1, keepdims=True)) / (39 * wide.std(1, ddof=1, keepdims=True))
+    np.testing.assert_allclose(t.grad.numpy(), slope, rtol=1e-4, atol=1e-6)
+
+
+def test_deviation_of_equal_values_has_no_slope():
+    x = tensor(np.full((2, 4), 3.0, np.float32)).requires_grad_()
+    x.std(1).sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), np.zeros((2, 4)))
+    assert np.isnan(tensor(np.float32([1.0, np.inf])).std().item())
+    assert np.isnan(tensor(np.float32([1.0])).std().item())
+    assert _core.standard_deviation(tensor(np.zeros((0, 3), np.float32)), [1]).shape == (0,)
+
+
 @pytest.mark.parametrize("shape", [(100_000,), (1000, 100), (100, 1000)])
 @pytest.mark.parametrize("axis", [0, -1])
 def test_variance_far_from_zero(isa, rng, shape, axis):

@@ -331,6 +331,15 @@ def test_what_the_official_package_refuses_we_refuse(tmp_path: Path) -> None:
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         nv.load(tmp_path / "nowhere")
+    for load in (nv.load, nv.load_metadata):
+        with pytest.raises(TypeError, match="not int"):
+            load(0)  # type: ignore[arg-type]  # standard input, which would be waited for
+
+
+def test_a_single_array_is_no_archive(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros(3))
+    with pytest.raises(nv.FormatError, match=r"a single array \(\.npy\)"):
+        nv.load(tmp_path / "x.npy")
 
 
 def test_file_that_shrinks_while_it_is_read(
@@ -429,8 +438,10 @@ def test_values_are_on_disk_before_the_name(
 
 
 def test_missing_folder(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        nv.save({}, tmp_path / "nowhere" / "x")
+    path = tmp_path / "nowhere" / "x"
+    with pytest.raises(FileNotFoundError) as caught:
+        nv.save({}, path)
+    assert caught.value.filename == str(path.resolve())
 
 
 def test_permissions(tmp_path: Path) -> None:

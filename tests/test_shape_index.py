@@ -405,6 +405,11 @@ X = np.zeros((3, 5), np.float32)
         (lambda x: x.reshape(-1, 4), ValueError, r"\[reshape\] cannot give"),
         (lambda x: x.reshape(-1, 0), ValueError, r"\[reshape\] cannot give"),
         (lambda x: x.reshape(-3, 5), ValueError, r"\[reshape\] sizes must not be negative"),
+        (
+            lambda x: _core.cat([_core.empty((2**59, 0))] * 17),
+            ValueError,
+            r"\[cat\] .*too many elements",
+        ),
         (lambda x: x.reshape(2**32, 2**32), ValueError, r"\[reshape\] .* too many elements"),
         (lambda x: x.permute(0), ValueError, r"\[permute\] needs each of the 2 dimensions once"),
         (lambda x: x.permute(0, 0), ValueError, r"\[permute\] dimension 0 appears twice"),

@@ -579,3 +579,22 @@ assert (product.numpy() == 600).all()
 def test_uninitialised_tensor_in_a_list() -> None:
     with pytest.raises(TypeError):
         _core.clear_gradients([nv.Tensor.__new__(nv.Tensor)])
+
+
+def test_idle_blocks_are_given_back_when_memory_runs_out() -> None:
+    code = """
+        import resource
+        import nervure as nv
+        kept = nv.zeros(200 << 18)  # 200 MiB: what was live at most bounds what lies idle
+        del kept
+        assert nv.memory_stats()["cached_bytes"] > 190 << 20
+        with open("/proc/self/statm") as f:
+            mapped = int(f.read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (mapped + (100 << 20),) * 2)
+        print(nv.ones(260 << 18).sum().item() / 2**18)
+        try:
+            nv.zeros(1 << 34)
+        except MemoryError:
+            print("refused", nv.ones(3).sum().item())
+    """
+    assert output_of(code).split() == ["260.0", "refused", "3.0"]

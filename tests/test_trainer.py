@@ -13,6 +13,7 @@ from trainings import X, Y, assert_same, net, pairs, sgd
 
 import nervure as nv
 from nervure import metrics, nn, optim
+from nervure.callbacks import EarlyStopping
 from nervure.data import ArrayDataset, DataLoader, Subset
 from nervure.nn import functional as F
 from nervure.optim import lr_scheduler
@@ -237,6 +238,14 @@ def test_predictions_are_in_order_and_joined() -> None:
     assert isinstance(plain.evaluate(X, Y), float)
 
 
+@pytest.mark.parametrize("method", ["predict", "predict_proba"])
+def test_one_sample_is_no_batch(method: str) -> None:
+    trainer = nv.Trainer(net(), "cross_entropy")
+    with pytest.raises(ValueError, match=r"one row per sample, got \(3,\) for a batch of 4"):
+        getattr(trainer, method)(X[0])
+    assert getattr(trainer, method)(X[:1]).shape == (1, 3)
+
+
 def test_probabilities_by_loss() -> None:
     outputs = {
         "nll": nn.Sequential(net(), nn.LogSoftmax(-1)),
@@ -336,13 +345,16 @@ def test_metrics_of_training_are_those_of_its_own_outputs() -> None:
         ({"loss": nn.MSELoss(reduction="none")}, ValueError, "must have a reduction"),
         ({"optimizer": "adamax"}, ValueError, "optimizer must be one of adagrad"),
         ({"optimizer": 1}, TypeError, "must be an Optimizer or a name"),
+        ({"optimizer": optim.Adam}, TypeError, r"got the class Adam \(its object is Adam"),
+        ({"loss": nn.MSELoss}, TypeError, "got the class MSELoss"),
+        ({"metrics": [metrics.F1]}, TypeError, "got the class F1"),
         ({"clip_norm": 0}, ValueError, "clip_norm must be positive"),
         ({"clip_value": -1.0}, ValueError, "clip_value must be positive"),
         ({"clip_norm": 1.0, "clip_value": 1.0}, ValueError, "exclude each other"),
         ({"accumulation_steps": 0}, ValueError, "accumulation_steps must be a positive integer"),
         ({"tbptt": 1.5}, ValueError, "tbptt must be a positive integer"),
         ({"tbptt": 2, "accumulation_steps": 2}, ValueError, "exclude each other"),
-        ({"scheduler": 1}, TypeError, "scheduler is a int"),
+        ({"scheduler": 1}, TypeError, "scheduler must be an LRScheduler, got int"),
         ({"scheduler_step": "batch"}, ValueError, "must be 'epoch' or 'step'"),
         ({"class_dim": 2}, ValueError, "class_dim must be 1 or -1"),
         ({"ema_decay": 1.0}, ValueError, r"ema_decay must be in \[0, 1\)"),
@@ -393,6 +405,10 @@ def test_schedules_that_are_refused() -> None:
         ((X, Y), {"class_weight": "even"}, ValueError, "a dict or 'balanced', got 'even'"),
         ((lambda: iter([(X, Y)]),), {"class_weight": "balanced"}, ValueError, "all labels"),
         ((X, Y), {"callbacks": [1]}, TypeError, "callbacks must be Callbacks, got int"),
+        ((X, Y), {"callbacks": 1}, TypeError, "callbacks must be Callbacks, got int"),
+        ((X, Y), {"callbacks": EarlyStopping}, TypeError, "got the class EarlyStopping"),
+        ((X, Y), {"epochs": "3"}, ValueError, "epochs must be an integer from 1 on, got '3'"),
+        ((X, Y), {"lengths": [1, 2]}, ValueError, "x has 50, lengths has 2"),
         ((X, Y), {"validation_data": (X,)}, ValueError, "validation_data must be"),
         ((5,), {}, TypeError, None),
     ],

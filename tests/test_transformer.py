@@ -152,6 +152,8 @@ def test_learned_positions() -> None:
     [
         lambda: nn.SinusoidalPositions(5),
         lambda: nn.RotaryPositions(7),
+        lambda: nn.RotaryPositions(8, base=-1.0),
+        lambda: nn.RotaryPositions(8, base=float("nan")),
         lambda: nn.SinusoidalPositions(4, 3)(nv.zeros(1, 4, 4)),
         lambda: nn.LearnedPositions(4, 3)(nv.zeros(1, 2, 4), offset=2),
         lambda: nn.RotaryPositions(8, 9)(nv.zeros(1, 2, 4)),

@@ -10,7 +10,8 @@ py::object row_gradient(const Tensor& p) {
   const Tensor gradient = core::gradient_as_it_is(p);
   const core::RowGradient* const sparse = core::rows_of(gradient);
   if (!sparse) return py::none();
-  return py::make_tuple(sparse->rows, sparse->values);
+  // A copy of the numbers: other ones would send an optimiser beyond the table.
+  return py::make_tuple(ops::clone(sparse->rows), sparse->values);
 }
 
 }  // namespace
@@ -22,7 +23,7 @@ void bind_embedding(py::module_& m) {
       "has_gradient", [](const Tensor& p) { return core::gradient_as_it_is(p).defined(); }, py::arg("parameter"),
       "Whether there is a gradient, of which kind ever.");
   m.def("row_gradient", &row_gradient, py::arg("parameter"),
-        "(rows, values) of a row-sparse gradient, which share its memory; None for a dense one or none.");
+        "(rows, values) of a row-sparse gradient, the values in its own memory; None for a dense one or none.");
 }
 
 }  // namespace nervure::bindings

@@ -24,6 +24,27 @@ py::object gradient_array(const core::Gradients& g, int i, const Shape& shape) {
   return gradient;
 }
 
+/// The inputs that forward() kept for backward(): those whose memory an array lies in that it saved, or set as an
+/// attribute of the context.
+core::SavedList kept_inputs(const py::object& context, const std::vector<Tensor>& inputs) {
+  std::vector<Tensor> kept;
+  const auto look_at = [&](const py::handle& value) {
+    if (!py::isinstance<py::array>(value)) return;
+    const auto at = reinterpret_cast<std::uintptr_t>(py::reinterpret_borrow<py::array>(value).data());
+    for (const Tensor& x : inputs) {
+      const core::Storage& storage = *x.body()->storage;
+      const auto begin = reinterpret_cast<std::uintptr_t>(storage.data());
+      if (at >= begin && at < begin + storage.bytes()) kept.push_back(x);
+    }
+  };
+  for (const auto& [name, value] : py::dict(context.attr("__dict__"))) {
+    look_at(value);
+    if (py::isinstance<py::tuple>(value))
+      for (const py::handle& item : py::reinterpret_borrow<py::tuple>(value)) look_at(item);
+  }
+  return core::saved_list(kept);
+}
+
 /// Hand one value of the user's backward() to input i of the node.
 void set_gradient(core::Gradients& g, int i, const py::handle& value, const Shape& shape) {
   if (value.is_none() || !g.wants(i)) return;
@@ -69,7 +90,7 @@ py::object apply_function(const py::object& type, const py::object& context, con
     std::vector<Shape> output_shapes;
     for (const Tensor& y : outputs) output_shapes.push_back(y.shape());
     const SharedObject shared_type(type), shared_context(context);
-    core::record("Function", outputs, inputs, [=](core::Gradients& g) {
+    core::record("Function", outputs, inputs, kept_inputs(context, inputs), [=](core::Gradients& g) {
       const Locked locked;
       py::tuple dy(output_shapes.size());
       for (std::size_t i = 0; i < output_shapes.size(); ++i)

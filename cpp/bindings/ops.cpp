@@ -111,12 +111,15 @@ void bind_reduce(py::module_& m) {
     m.def(
         name, [op = op](const Tensor& x, const IntList& dim, bool keepdim) { return op(x, dim.values, keepdim); },
         py::arg("x"), py::arg("dim") = py::none(), py::arg("keepdim") = false);
-  m.def(
-      "var",
-      [](const Tensor& x, const IntList& dim, bool keepdim, std::int64_t correction) {
-        return ops::var(x, dim.values, keepdim, correction);
-      },
-      py::arg("x"), py::arg("dim") = py::none(), py::arg("keepdim") = false, py::arg("correction") = 1);
+  using Spread = Tensor (*)(const Tensor&, const Dims&, bool, std::int64_t);
+  const std::pair<const char*, Spread> spreads[] = {{"var", ops::var}, {"standard_deviation", ops::standard_deviation}};
+  for (const auto& [name, op] : spreads)
+    m.def(
+        name,
+        [op = op](const Tensor& x, const IntList& dim, bool keepdim, std::int64_t correction) {
+          return op(x, dim.values, keepdim, correction);
+        },
+        py::arg("x"), py::arg("dim") = py::none(), py::arg("keepdim") = false, py::arg("correction") = 1);
   m.def("max", &ops::max, py::arg("x"), py::arg("dim"), py::arg("keepdim") = false);
   m.def("min", &ops::min, py::arg("x"), py::arg("dim"), py::arg("keepdim") = false);
   m.def("argmax", &ops::argmax, py::arg("x"), py::arg("dim") = py::none(), py::arg("keepdim") = false);

@@ -61,7 +61,7 @@ void bind_reductions(TensorClass& cls) {
   cls.def(
       "std",
       [](const Tensor& x, const IntList& dim, std::int64_t correction, bool keepdim) {
-        return ops::sqrt(ops::var(x, dim.values, keepdim, correction));
+        return ops::standard_deviation(x, dim.values, keepdim, correction);
       },
       py::arg("dim") = py::none(), py::arg("correction") = 1, py::arg("keepdim") = false);
   using Extreme = std::tuple<Tensor, Tensor> (*)(const Tensor&, std::int64_t, bool);
@@ -176,6 +176,13 @@ void bind_numpy_methods(TensorClass& cls) {
   cls.def("item", &item);
   cls.def("__float__", [](const Tensor& x) { return item(x).attr("__float__")(); });
   cls.def("__int__", [](const Tensor& x) { return py::int_(item(x)); });
+  // 0-d only, as of NumPy's arrays: NumPy would otherwise take a list of one index for that index.
+  cls.def("__index__", [](const Tensor& x) {
+    if (x.rank() != 0 || x.dtype() != DType::int64)
+      throw core::TypeError(
+          core::message("index", "only a 0-d int64 tensor is an integer, got ", x.dtype(), " of shape ", x.shape()));
+    return py::int_(item(x));
+  });
   cls.def("__bool__", [](const Tensor& x) {
     NV_CHECK(x.numel() == 1, "bool", "the truth of a tensor of shape ", x.shape(), " is ambiguous");
     return item(x).cast<bool>();
@@ -219,6 +226,10 @@ void bind_gradient_methods(TensorClass& cls) {
       },
       py::arg("requires_grad") = true);
   cls.def_property_readonly("is_leaf", &Tensor::is_leaf);
+  cls.def_property_readonly(
+      "_version", [](const Tensor& x) { return x.body()->storage->version(); },
+      "How often operations have written into this memory in place; views share it. Writes through NumPy do not "
+      "count.");
 }
 
 void bind_in_place_methods(TensorClass& cls) {
@@ -352,6 +363,9 @@ void bind_tensor(py::module_& m) {
   bind_gradient_methods(cls);
   bind_in_place_methods(cls);
 
+  m.def(
+      "writes_into", [](const Tensor& x) { core::writes_into(x); }, py::arg("x"),
+      "Count a change in place that the caller makes through NumPy, where no operation sees it.");
   m.def("from_numpy", [](const py::array& array) { return tensor_over_array("from_numpy", array); }, py::arg("array"));
   m.def(
       "tensor",

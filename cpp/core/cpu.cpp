@@ -77,7 +77,7 @@ Isa parse_isa(const std::string& name) {
 }  // namespace
 
 // A constant until select_isa() runs at import: kernels called earlier take the baseline.
-int active_isa_index = 0;
+constinit std::atomic<int> active_isa_index{0};
 
 const char* isa_name(Isa isa) {
   switch (isa) {
@@ -91,7 +91,7 @@ const char* isa_name(Isa isa) {
   return "baseline";
 }
 
-Isa active_isa() { return static_cast<Isa>(active_isa_index); }
+Isa active_isa() { return static_cast<Isa>(active_isa_index.load(std::memory_order_relaxed)); }
 
 std::vector<Isa> available_isas() {
   std::vector<Isa> found;
@@ -104,7 +104,7 @@ void select_isa(const std::string& name) {
   if (static_cast<int>(wanted) > static_cast<int>(best_isa()))
     throw std::invalid_argument("[isa] this processor cannot run '" + name + "'; its best is '" + isa_name(best_isa()) +
                                 "'");
-  active_isa_index = static_cast<int>(wanted);
+  active_isa_index.store(static_cast<int>(wanted), std::memory_order_relaxed);
 }
 
 std::string cpu_name() {

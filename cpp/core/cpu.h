@@ -2,6 +2,7 @@
 // Which instruction sets this processor has, and which one the kernels use.
 #pragma once
 
+#include <atomic>
 #include <string>
 #include <vector>
 
@@ -16,7 +17,7 @@ inline constexpr int kIsaCount = 1;
 #endif
 
 /// Index into the variants of every kernel. Written only by select_isa().
-extern int active_isa_index;
+extern std::atomic<int> active_isa_index;
 
 const char* isa_name(Isa isa);
 Isa active_isa();

@@ -37,7 +37,7 @@ struct Kernel;
 template <class Result, class... Args>
 struct Kernel<Result(Args...)> {
   Result (*variant[kIsaCount])(Args...);
-  Result operator()(Args... args) const { return variant[active_isa_index](args...); }
+  Result operator()(Args... args) const { return variant[active_isa_index.load(std::memory_order_relaxed)](args...); }
 };
 
 }  // namespace nervure::core

@@ -162,6 +162,7 @@ class Pool {
     }
     if (!block) block = create(cls, capacity);
     block->bytes_ = bytes;
+    block->version_.store(0, std::memory_order_relaxed);
     return block;
   }
 
@@ -228,7 +229,7 @@ class Pool {
     const std::size_t room = kHeader + capacity + (capacity >= kColoured ? kColours * kAlignment : 0);
     void* raw = nullptr;
     try {
-      raw = capacity >= kHugePage ? map_huge(mapped(room)) : ::operator new(room, std::align_val_t{kAlignment});
+      raw = from_system(capacity, room);
     } catch (const std::bad_alloc&) {
       std::lock_guard guard(lock_);
       live_ -= capacity;
@@ -240,6 +241,19 @@ class Pool {
     block->data_ = static_cast<char*>(raw) + kHeader + colour * kAlignment;
     static_cast<Storage**>(block->data_)[-1] = block;
     return block;
+  }
+
+  /// When there is no more to be had, blocks of other sizes that lie idle here may be what is missing.
+  void* from_system(std::size_t capacity, std::size_t room) {
+    const auto ask = [=] {
+      return capacity >= kHugePage ? map_huge(mapped(room)) : ::operator new(room, std::align_val_t{kAlignment});
+    };
+    try {
+      return ask();
+    } catch (const std::bad_alloc&) {
+      trim();
+      return ask();
+    }
   }
 
   static void destroy_chain(Storage* block) {
@@ -271,7 +285,11 @@ class Pool {
 Ref<Storage> Storage::allocate(std::size_t bytes) { return Ref<Storage>(Pool::instance().acquire(bytes)); }
 
 Ref<Storage> Storage::borrow(void* data, std::size_t bytes, void (*drop)(void*), void* owner) {
-  auto* block = new Storage;
+  auto* block = new (std::nothrow) Storage;
+  if (!block) {
+    drop(owner);
+    throw std::bad_alloc();
+  }
   block->bytes_ = bytes;
   block->data_ = data;
   block->drop_ = drop;

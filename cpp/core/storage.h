@@ -26,19 +26,26 @@ class Storage {
   std::size_t bytes() const { return bytes_; }
   std::int32_t use_count() const { return references_.load(std::memory_order_acquire); }
 
+  /// How often an op has written into this memory since the one that made it; counted by writes_into() (tape.h).
+  std::uint32_t version() const { return version_.load(std::memory_order_relaxed); }
+  void count_write() { version_.fetch_add(1, std::memory_order_relaxed); }
+
   void retain() { references_.fetch_add(1, std::memory_order_relaxed); }
   void release();
 
  private:
   friend class Pool;
   std::atomic<std::int32_t> references_{0};
+  std::atomic<std::uint32_t> version_{0};
   std::int32_t size_class_ = 0;
   std::size_t bytes_ = 0;     // what was asked for
   std::size_t capacity_ = 0;  // what the size class holds
   void* data_ = nullptr;
-  Storage* next_ = nullptr;        // in the pool's free list
   void (*drop_)(void*) = nullptr;  // of borrowed memory
-  void* owner_ = nullptr;
+  union {
+    Storage* next_ = nullptr;  // in the pool's free list
+    void* owner_;              // of borrowed memory
+  };
 };
 
 struct MemoryStats {

@@ -31,12 +31,6 @@ SpinLock& leaf_lock() {
   return *lock;
 }
 
-/// Nobody else sees this tensor's memory.
-bool is_sole_owner(const Tensor& t) {
-  const Storage& storage = *t.body()->storage;
-  return t.body()->use_count() == 1 && storage.use_count() == 1 && !storage.is_borrowed();
-}
-
 void accumulate(Tensor& slot, Tensor gradient) {
   if (!slot)
     slot = std::move(gradient);
@@ -107,6 +101,8 @@ class Pass {
 
  private:
   void claim(const Ref<Node>& node) {
+    // What is claimed must be listed, to be released: room for it first.
+    if (nodes_.size() == nodes_.capacity()) nodes_.reserve(2 * nodes_.capacity());
     std::uint64_t owner = 0;
     if (!node->owner.compare_exchange_strong(owner, id_, std::memory_order_acq_rel)) {
       NV_CHECK_AS(StateError, owner == id_, "backward", "another backward() is going through the same graph");
@@ -226,6 +222,18 @@ void tape_detail::connect(Node* node, const Tensor* inputs, const Tensor* output
     outputs[i].body()->node = owned;
     outputs[i].body()->output_index = i;
   }
+}
+
+void tape_detail::throw_changed(const Node& node, const Storage& storage, std::uint32_t saved_version) {
+  std::string which = "a tensor saved for this gradient";
+  for (int i = 0; i < node.n_inputs; ++i)
+    if (const Ref<TensorBody>& leaf = node.inputs[i].leaf; leaf && leaf->storage.get() == &storage) {
+      which += ", the leaf of shape " + leaf->shape.str() + ",";
+      break;
+    }
+  throw StateError(message((std::string("backward of ") + node.name).c_str(), which,
+                           " was changed in place after the forward pass (version ", storage.version(), ", saved at ",
+                           saved_version, "); clone() it before changing it, or change it after backward()"));
 }
 
 bool grad_enabled() { return recording; }

@@ -8,8 +8,10 @@
 #include <atomic>
 #include <cstdint>
 #include <initializer_list>
+#include <tuple>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "core/tensor.h"
 
@@ -23,6 +25,34 @@ struct Edge {
   explicit operator bool() const { return node || leaf; }
 };
 
+/// Every op that writes into a tensor which it did not make itself says so here, before it writes: a backward() that
+/// still needs the earlier values then refuses to run.
+inline void writes_into(const Tensor& x) { x.body()->storage->count_write(); }
+
+/// A tensor (or the memory of one) that a closure reads, as it was when the closure was recorded.
+template <class Value>
+struct Saved {
+  Value value;
+  std::uint32_t version;
+
+  explicit Saved(Value saved_value) : value(std::move(saved_value)), version(storage() ? storage()->version() : 0) {}
+  const Storage* storage() const {
+    if constexpr (std::is_same_v<Value, Tensor>)
+      return value ? value.body()->storage.get() : nullptr;
+    else
+      return value.get();
+  }
+  bool is_unchanged() const { return !storage() || storage()->version() == version; }
+};
+
+/// What a closure reads, for record(): every tensor whose memory somebody else can reach. Undefined ones do not count.
+template <class... Values>
+std::tuple<Saved<Values>...> saved(Values... values) {
+  return {Saved<Values>(std::move(values))...};
+}
+using SavedList = std::vector<Saved<Tensor>>;
+inline SavedList saved_list(const std::vector<Tensor>& tensors) { return {tensors.begin(), tensors.end()}; }
+
 /// What a node's closure sees: the gradients that came in, and places for those that go out.
 class Gradients {
  public:
@@ -33,6 +63,10 @@ class Gradients {
   bool wants(int i) const;
   /// Hand over the gradient of input i: any memory order, shape of the input. It may share storage with dy.
   void set(int i, Tensor gradient) { dx_[i] = std::move(gradient); }
+  /// Throws StateError if it has been written into since it was saved: for what is read in some cases only, and
+  /// therefore not listed in record().
+  template <class Value>
+  void check_unchanged(const Saved<Value>& saved) const;
 
  private:
   Node& node_;
@@ -72,27 +106,81 @@ class Node {
 
 namespace tape_detail {
 
+[[noreturn]] void throw_changed(const Node& node, const Storage& storage, std::uint32_t saved_version);
+
+template <class Value>
+void check_unchanged(const Node& node, const Saved<Value>& saved) {
+  if (!saved.is_unchanged()) [[unlikely]]
+    throw_changed(node, *saved.storage(), saved.version);
+}
+
+/// A closure and what it reads. It is called with the saved values behind the gradients, if it takes them.
+template <class Closure, class... Values>
+struct Recorded {
+  Closure closure;
+  std::tuple<Saved<Values>...> saved;
+
+  void run(const Node& node, Gradients& gradients) {
+    std::apply(
+        [&](const Saved<Values>&... each) {
+          (check_unchanged(node, each), ...);
+          if constexpr (std::is_invocable_v<Closure&, Gradients&, const Values&...>)
+            closure(gradients, each.value...);
+          else
+            closure(gradients);
+        },
+        saved);
+  }
+};
+
 template <class Closure>
+struct RecordedList {
+  Closure closure;
+  SavedList saved;
+
+  void run(const Node& node, Gradients& gradients) {
+    for (const Saved<Tensor>& each : saved) check_unchanged(node, each);
+    closure(gradients);
+  }
+};
+
+template <class Closure, class... Values>
+Recorded<Closure, Values...> recorded(Closure closure, std::tuple<Saved<Values>...> saved) {
+  return {std::move(closure), std::move(saved)};
+}
+template <class Closure>
+RecordedList<Closure> recorded(Closure closure, SavedList saved) {
+  return {std::move(closure), std::move(saved)};
+}
+
+template <class Record>
 class ClosureNode final : public Node {
  public:
-  ClosureNode(const char* name, int n_inputs, int n_outputs, Closure closure)
-      : Node(name, n_inputs, n_outputs), closure_(std::move(closure)) {}
+  ClosureNode(const char* name, int n_inputs, int n_outputs, Record record)
+      : Node(name, n_inputs, n_outputs), record_(std::move(record)) {}
   ~ClosureNode() override { drop_saved(); }
-  void run(Gradients& gradients) override { closure_(gradients); }
+  void run(Gradients& gradients) override { record_.run(*this, gradients); }
   void drop_saved() override {
-    if (!dropped) closure_.~Closure();
+    if (!dropped) record_.~Record();
     dropped = true;
   }
 
  private:
   union {
-    Closure closure_;  // lives until drop_saved()
+    Record record_;  // lives until drop_saved()
   };
 };
+template <class Record>
+ClosureNode(const char*, int, int, Record) -> ClosureNode<Record>;
 
 void connect(Node* node, const Tensor* inputs, const Tensor* outputs);
 
 }  // namespace tape_detail
+
+template <class Value>
+void Gradients::check_unchanged(const Saved<Value>& saved) const {
+  tape_detail::check_unchanged(node_, saved);
+}
 
 /// False inside NoGrad.
 bool grad_enabled();
@@ -116,18 +204,22 @@ bool needs_grad(const Inputs&... inputs) {
 }
 bool needs_grad(const std::vector<Tensor>& inputs);
 
-/// Record that `y` came from `inputs`; closure(Gradients&) computes their gradients. Call only when needs_grad().
-template <class Closure>
-void record(const char* name, const Tensor& y, std::initializer_list<Tensor> inputs, Closure closure) {
-  auto* node = new tape_detail::ClosureNode<Closure>(name, static_cast<int>(inputs.size()), 1, std::move(closure));
+/// Record that `y` came from `inputs`; closure(Gradients&) computes their gradients, from what saved(...) lists. The
+/// values listed are its further arguments, unless it takes none. Call only when needs_grad().
+template <class SavedValues, class Closure>
+void record(const char* name, const Tensor& y, std::initializer_list<Tensor> inputs, SavedValues saved,
+            Closure closure) {
+  auto* node = new tape_detail::ClosureNode(name, static_cast<int>(inputs.size()), 1,
+                                            tape_detail::recorded(std::move(closure), std::move(saved)));
   tape_detail::connect(node, inputs.begin(), &y);
 }
 
 /// The same for several inputs known at run time and several outputs.
-template <class Closure>
-void record(const char* name, const std::vector<Tensor>& outputs, const std::vector<Tensor>& inputs, Closure closure) {
-  auto* node = new tape_detail::ClosureNode<Closure>(name, static_cast<int>(inputs.size()),
-                                                     static_cast<int>(outputs.size()), std::move(closure));
+template <class SavedValues, class Closure>
+void record(const char* name, const std::vector<Tensor>& outputs, const std::vector<Tensor>& inputs, SavedValues saved,
+            Closure closure) {
+  auto* node = new tape_detail::ClosureNode(name, static_cast<int>(inputs.size()), static_cast<int>(outputs.size()),
+                                            tape_detail::recorded(std::move(closure), std::move(saved)));
   tape_detail::connect(node, inputs.data(), outputs.data());
 }
 

@@ -170,6 +170,11 @@ void Tensor::set_requires_grad(bool value) const {
   if (is_leaf()) body_->requires_grad = value;
 }
 
+bool is_sole_owner(const Tensor& t) {
+  const Storage& storage = *t.body()->storage;
+  return t.body()->use_count() == 1 && storage.use_count() == 1 && !storage.is_borrowed();
+}
+
 bool share_memory(const Tensor& a, const Tensor& b) {
   const auto bytes = [](const Tensor& t) { return static_cast<std::size_t>(t.numel()) * item_size(t.dtype()); };
   const auto from_a = reinterpret_cast<std::uintptr_t>(a.data()), from_b = reinterpret_cast<std::uintptr_t>(b.data());

@@ -155,6 +155,9 @@ class Tensor {
   Ref<TensorBody> body_;
 };
 
+/// Whether nobody else sees this tensor's memory, so that it may be written over or given away.
+bool is_sole_owner(const Tensor& t);
+
 /// Whether two tensors have bytes in common: views of one storage, or of overlapping NumPy arrays.
 bool share_memory(const Tensor& a, const Tensor& b);
 

@@ -22,7 +22,7 @@ struct ThreadCount {
 /// The first number of an environment variable (OMP_NUM_THREADS may be a list), or 0.
 int from_environment(const char* name) {
   const char* text = std::getenv(name);
-  return text ? std::max(0, std::atoi(text)) : 0;
+  return text ? static_cast<int>(std::clamp(std::strtol(text, nullptr, 10), 0L, long{kMaxThreads})) : 0;
 }
 
 int from_affinity() {
@@ -33,22 +33,24 @@ int from_affinity() {
 
 /// Processors' worth of time that the control group grants, rounded up, or 0 when unlimited.
 int from_cgroup() {
+  const auto processors = [](double quota, double period) {
+    return static_cast<int>(std::clamp(quota / period + 0.999, 1.0, double{kMaxThreads}));
+  };
   std::string quota;
   double period = 0;
   if (std::ifstream v2("/sys/fs/cgroup/cpu.max"); v2 >> quota >> period) {
     if (quota == "max" || period <= 0) return 0;
-    return std::max(1, static_cast<int>(std::atof(quota.c_str()) / period + 0.999));
+    return processors(std::atof(quota.c_str()), period);
   }
   double v1_quota = 0;
   std::ifstream q("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), p("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
-  if (q >> v1_quota && p >> period && v1_quota > 0 && period > 0)
-    return std::max(1, static_cast<int>(v1_quota / period + 0.999));
+  if (q >> v1_quota && p >> period && v1_quota > 0 && period > 0) return processors(v1_quota, period);
   return 0;
 }
 
 ThreadCount detect() {
   for (const char* name : {"NERVURE_NUM_THREADS", "OMP_NUM_THREADS"})
-    if (const int threads = from_environment(name)) return {std::min(threads, kMaxThreads), name};
+    if (const int threads = from_environment(name)) return {threads, name};
   const int affinity = std::min(from_affinity(), kMaxThreads);
   const int quota = from_cgroup();
   if (quota && quota < affinity) return {quota, "cgroup quota"};

@@ -57,8 +57,8 @@ void ThreadPool::start_workers(int count) {
   pthread_sigmask(SIG_BLOCK, &all, &previous);
   try {
     for (; started_ < count; ++started_) std::thread([this, index = started_] { worker_loop(index); }).detach();
-  } catch (const std::system_error&) {
-    // No more threads to be had: fewer workers do the same work.
+  } catch (const std::exception&) {
+    // No more threads, or no memory for one, to be had: fewer workers do the same work.
   }
   pthread_sigmask(SIG_SETMASK, &previous, nullptr);
 }

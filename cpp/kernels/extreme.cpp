@@ -258,8 +258,10 @@ void reduce_index_backward(ReduceShape shape, const float* dy, const std::int64_
   core::parallel_for(shape.outer, larger(1, kChunk / larger(1, size)), [&](std::int64_t begin, std::int64_t end) {
     std::memset(dx + begin * size, 0, sizeof(float) * static_cast<std::size_t>((end - begin) * size));
     for (std::int64_t o = begin; o < end; ++o)
-      for (std::int64_t i = 0; i < shape.inner; ++i)
-        dx[o * size + index[o * shape.inner + i] * shape.inner + i] = dy[o * shape.inner + i];
+      for (std::int64_t i = 0; i < shape.inner; ++i) {
+        const std::int64_t at = index[o * shape.inner + i];
+        if (at >= 0 && at < shape.reduced) dx[o * size + at * shape.inner + i] = dy[o * shape.inner + i];
+      }
   });
 }
 

@@ -9,7 +9,7 @@ namespace nervure::kernels {
 
 /// y = the largest x (the smallest unless `largest`), index = its place along the reduced axis. Either may be null.
 NV_KERNEL(reduce_extreme, ReduceShape shape, const float* x, bool largest, float* y, std::int64_t* index)
-/// dx = dy where index points, else 0.
+/// dx = dy where index points, else 0. An index beyond the axis is passed over: users hold the indices too.
 NV_KERNEL(reduce_index_backward, ReduceShape shape, const float* dy, const std::int64_t* index, float* dx)
 
 }  // namespace nervure::kernels

@@ -12,73 +12,59 @@ struct Cell {
   const float *h, *dy;
 };
 
-/// As for LSTM, the gradient of the state is kept in rows of falling length.
 class Backward {
  public:
-  Backward(const GruLayer& layer, const GruSaved& saved, const StepsIn& dy)
+  Backward(const GruLayer& layer, const GruSaved& saved, const StepsIn& dy, const float* dh_n)
       : layer_(layer),
         s_(layer.sequence),
         saved_(saved),
         dy_(dy),
         H_(layer.hidden),
         S_(gate_stride(4 * layer.hidden)),
-        h_{saved.h, H_, &s_, true},
+        before_(!layer.reset_after),
         // With reset_after r, z and n together; otherwise n goes its own way.
-        recurrent_(layer.w_hh, 3 * H_, true, (layer.reset_after ? 3 : 2) * H_, 1, H_, s_.batch),
-        candidate_(layer.w_hh + 2 * H_, 3 * H_, true, H_, 1, H_, s_.batch) {}
+        recurrent_(layer.w_hh, 3 * H_, true, (before_ ? 2 : 3) * H_, 1, H_, s_.batch),
+        candidate_(layer.w_hh + 2 * H_, 3 * H_, true, H_, 1, H_, s_.batch),
+        dh_(s_, H_, dh_n),
+        dgates_(static_cast<std::size_t>(s_.total * S_)),
+        product_(static_cast<std::size_t>(before_ ? s_.batch * H_ : 1)) {}
 
-  void run(const float* dh_n, const GruGradients& out) {
-    const std::int64_t B = s_.batch;
-    const bool before = !layer_.reset_after;
-    const core::Scratch<float> packed(static_cast<std::size_t>(recurrent_.packed_floats()));
-    const core::Scratch<float> packed_n(static_cast<std::size_t>(before ? candidate_.packed_floats() : 1));
-    const core::Scratch<float> dh(static_cast<std::size_t>(B * H_));
-    const core::Scratch<float> product(static_cast<std::size_t>(before ? B * H_ : 1));
-    const core::Scratch<float> gates(static_cast<std::size_t>(s_.total * S_));
-    dgates_ = gates.get();
-    dh_ = dh.get();
-    product_ = product.get();
-    recurrent_.pack(packed.get());
-    if (before) candidate_.pack(packed_n.get());
-    for (std::int64_t j = 0; j < B; ++j) copy_row_or_zeros(dh_n, s_.row[j], H_, dh_ + j * H_);
+  void run(const GruGradients& out) {
     walk();
-    for (std::int64_t j = 0; j < B; ++j) copy_row(dh_ + j * H_, H_, out.dh0 + s_.row[j] * H_);
+    dh_.give(out.dh0);
     add_up(out);
   }
 
  private:
-  std::int64_t time_of(std::int64_t i) const { return s_.reverse ? i : s_.steps - 1 - i; }
   std::int64_t gates_at(std::int64_t t, std::int64_t j) const { return (s_.offset[t] + j) * S_; }
 
   void walk() {
-    const Split split = split_steps(s_, 3 * H_ * H_, recurrent_.panels(), layer_.reset_after);
-    over_time(
-        s_, split, recurrent_.panels(), s_.steps + 1, [](std::int64_t, std::int64_t, std::int64_t) {},
-        [&](std::int64_t i, std::int64_t first, std::int64_t last, std::int64_t panel, std::int64_t end) {
-          if (i > 0) through_time(time_of(i - 1), running(s_, time_of(i - 1), first, last), panel, end);
-          if (i == s_.steps) return;
-          const std::int64_t t = time_of(i), width = recurrent_.panel_width();
-          const RowRange rows = running(s_, t, first, last);
-          if (layer_.reset_after) {
-            for (std::int64_t j = rows.begin; j < rows.end; ++j)
-              update_after(cell_of(t, j), panel * width, smaller(end * width, H_));
-          } else {
-            step_before(t, rows);
-          }
-        });
+    const Packing packing(recurrent_, true), packing_n(candidate_, before_);
+    const Split split = split_steps(s_, 3 * H_ * H_, recurrent_.panels(), !before_);
+    const Walk walk{s_.steps, !s_.reverse};
+    over_time(s_, walk, split, recurrent_.panels(),
+              [&](std::int64_t i, std::int64_t first, std::int64_t last, std::int64_t panel, std::int64_t end) {
+                if (i > 0) through_time(walk.at(i - 1), running(s_, walk.at(i - 1), first, last), panel, end);
+                if (i == s_.steps) return;
+                const std::int64_t t = walk.at(i), width = recurrent_.panel_width();
+                const RowRange rows = running(s_, t, first, last);
+                if (before_) return step_before(t, rows);
+                for (std::int64_t j = rows.begin; j < rows.end; ++j)
+                  update_after(cell_of(t, j), panel * width, smaller(end * width, H_));
+              });
   }
 
   /// dh += d(gates) W_hh^T of the step t that was just done.
   void through_time(std::int64_t t, RowRange rows, std::int64_t first, std::int64_t last) {
     if (rows.size() == 0) return;
     for (std::int64_t panel = first; panel < last; ++panel)
-      recurrent_.multiply(0, panel, dgates_ + gates_at(t, rows.begin) + H_, S_, rows.size(), dh_ + rows.begin * H_, H_,
-                          true, nullptr);
+      recurrent_.multiply(0, panel, dgates_.get() + gates_at(t, rows.begin) + H_, S_, rows.size(), dh_.at(rows.begin),
+                          H_, true, nullptr);
   }
 
   Cell cell_of(std::int64_t t, std::int64_t j) const {
-    const float* const dy = dy_.data ? dy_.data + s_.row[j] * dy_.row_step + t * dy_.time_step : nullptr;
-    return {saved_.gates + gates_at(t, j), dgates_ + gates_at(t, j), dh_ + j * H_, h_.at(t, j), dy};
+    return {saved_.gates + gates_at(t, j), dgates_.get() + gates_at(t, j), dh_.at(j),
+            saved_.h + (s_.offset[t] + j) * H_, row_of_steps(s_, dy_, t, j)};
   }
 
   void update_after(const Cell& cell, std::int64_t begin, std::int64_t end) const {
@@ -105,9 +91,9 @@ class Backward {
     const std::int64_t H = H_;
     for (std::int64_t j = rows.begin; j < rows.end; ++j) update_before(cell_of(t, j));
     for (std::int64_t panel = 0; panel < candidate_.panels(); ++panel)
-      candidate_.multiply(0, panel, dgates_ + gates_at(t, rows.begin), S_, rows.size(), product_ + rows.begin * H, H,
-                          false, nullptr);
-    for (std::int64_t j = rows.begin; j < rows.end; ++j) reset(cell_of(t, j), product_ + j * H);
+      candidate_.multiply(0, panel, dgates_.get() + gates_at(t, rows.begin), S_, rows.size(),
+                          product_.get() + rows.begin * H, H, false, nullptr);
+    for (std::int64_t j = rows.begin; j < rows.end; ++j) reset(cell_of(t, j), product_.get() + j * H);
   }
 
   void update_before(const Cell& cell) const {
@@ -140,15 +126,17 @@ class Backward {
 
   void add_up(const GruGradients& out) const {
     const std::int64_t H = H_, N = s_.total;
-    const float* const g = dgates_;
+    const float* const g = dgates_.get();
     const GateGradients n{g, N, H, S_}, reset_update{g + H, N, 2 * H, S_}, recurrent{g + 3 * H, N, H, S_};
     const core::Scratch<float> sums(static_cast<std::size_t>(4 * H));
     float* const sum = out.db_ih ? sums.get() : nullptr;
     const LeftFactor x{layer_.x, layer_.input, out.dw_ih}, h{saved_.h, H, out.dw_hh};
     weight_gradients({x, h}, 3 * H, reset_update, sum ? sum + H : nullptr);
-    if (layer_.reset_after) {
-      weight_gradient(candidate_of(x), 3 * H, n, sum);
-      weight_gradient(candidate_of(h), 3 * H, recurrent, sum ? sum + 3 * H : nullptr);
+    if (!before_) {
+      const LeftFactor none{nullptr, 0, nullptr};
+      const WeightProduct both[2] = {{{candidate_of(x), none}, n, sum},
+                                     {{candidate_of(h), none}, recurrent, sum ? sum + 3 * H : nullptr}};
+      weight_gradients(both, 2, 3 * H);
     } else {
       candidate_gradients(candidate_of(x), n, out.dw_hh, sum);
     }
@@ -177,7 +165,7 @@ class Backward {
     copy_row(sums + H, 2 * H, out.db_ih);
     copy_row(sums, H, out.db_ih + 2 * H);
     copy_row(sums + H, 2 * H, out.db_hh);
-    copy_row(sums + (layer_.reset_after ? 3 * H : 0), H, out.db_hh + 2 * H);
+    copy_row(sums + (before_ ? 0 : 3 * H), H, out.db_hh + 2 * H);
   }
 
   const GruLayer& layer_;
@@ -185,16 +173,17 @@ class Backward {
   const GruSaved& saved_;
   const StepsIn& dy_;
   std::int64_t H_, S_;
-  States h_;
+  bool before_;
   Factor recurrent_, candidate_;
-  float *dgates_ = nullptr, *dh_ = nullptr, *product_ = nullptr;
+  StateGradient dh_;
+  core::Scratch<float> dgates_, product_;
 };
 
 }  // namespace
 
 void gru_backward(const GruLayer& layer, const GruSaved& saved, const StepsIn& dy, const float* dh_n,
                   const GruGradients& gradients) {
-  Backward(layer, saved, dy).run(dh_n, gradients);
+  Backward(layer, saved, dy, dh_n).run(gradients);
 }
 
 }  // namespace nervure::kernels::NV_ISA

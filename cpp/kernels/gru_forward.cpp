@@ -5,8 +5,6 @@
 namespace nervure::kernels::NV_ISA {
 namespace {
 
-constexpr std::int64_t kFewSteps = 4;  // that do not pay for packing the weights
-
 struct Cell {
   float* gates;
   const float* h;
@@ -20,10 +18,9 @@ class Forward {
         s_(layer.sequence),
         saved_(saved),
         y_(y),
-        h_n_(h_n),
         H_(layer.hidden),
         S_(gate_stride(4 * layer.hidden)),
-        h_{saved.h, H_, &s_, saved.keep},
+        h_(s_, saved.h, H_, saved.keep, layer.h0, h_n),
         recurrent_(layer.w_hh, 3 * H_, false, H_, 3, H_, s_.batch) {}
 
   void run() {
@@ -36,48 +33,38 @@ class Forward {
                                 S_);
     const InputProjection candidate(s_, layer_.x, layer_.input, layer_.w_ih, 3 * H_, bias, 2 * H_, H_, saved_.gates,
                                     S_);
-    const bool packs = s_.steps >= kFewSteps;
-    const core::Scratch<float> packed(static_cast<std::size_t>(packs ? recurrent_.packed_floats() : 1));
-    if (packs) recurrent_.pack(packed.get());
-    for (std::int64_t j = s_.active[0]; j < s_.batch; ++j)
-      copy_row_or_zeros(layer_.h0, s_.row[j], H_, h_n_ + s_.row[j] * H_);
+    const Packing packing(recurrent_, s_.steps >= kFewSteps);
     const Split split = split_steps(s_, 3 * H_ * H_, recurrent_.panels(), layer_.reset_after);
-    const std::int64_t block = gates.block(split.rows);
+    const Walk walk{s_.steps, s_.reverse};
+    h_.keep_others();
     over_time(
-        s_, split, recurrent_.panels(), s_.steps,
+        s_, walk, split, recurrent_.panels(), gates.block(split.rows), s_.steps,
+        [&](std::int64_t i, std::int64_t end, std::int64_t first, std::int64_t last) {
+          gates.run(i, end, first, last);
+          candidate.run(i, end, first, last);
+        },
         [&](std::int64_t i, std::int64_t first, std::int64_t last) {
-          if (i % block == 0) {
-            gates.run(i, smaller(i + block, s_.steps), first, last);
-            candidate.run(i, smaller(i + block, s_.steps), first, last);
-          }
-          begin(time_of(i), first, last);
+          const std::int64_t t = walk.at(i);
+          h_.begin(t, h_.beginning(t, first, last));
         },
         [&](std::int64_t i, std::int64_t first, std::int64_t last, std::int64_t panel, std::int64_t end) {
-          const RowRange rows = running(s_, time_of(i), first, last);
+          const RowRange rows = running(s_, walk.at(i), first, last);
           if (rows.size() == 0) return;
           if (layer_.reset_after)
-            step_after(time_of(i), rows, panel, end);
+            step_after(walk.at(i), rows, panel, end);
           else
-            step_before(time_of(i), rows);
+            step_before(walk.at(i), rows);
         });
   }
 
  private:
-  std::int64_t time_of(std::int64_t i) const { return s_.reverse ? s_.steps - 1 - i : i; }
-
-  void begin(std::int64_t t, std::int64_t first, std::int64_t last) {
-    for (std::int64_t j = larger(first, first_beginning(s_, t)); j < smaller(last, s_.active[t]); ++j)
-      copy_row_or_zeros(layer_.h0, s_.row[j], H_, h_.at(t, j));
-  }
-
   float* gates_at(std::int64_t t, std::int64_t j) const { return saved_.gates + (s_.offset[t] + j) * S_; }
 
   void step_after(std::int64_t t, RowRange rows, std::int64_t first, std::int64_t last) {
     float* const gates = gates_at(t, rows.begin) + H_;  // r, z and the recurrent part of n, as in W_hh
     const float* const h = h_.at(t, rows.begin);
     for (std::int64_t panel = first; panel < last; ++panel) {
-      for (std::int64_t gate = 0; gate < 3; ++gate)
-        recurrent_.multiply(gate, panel, h, H_, rows.size(), gates, S_, gate < 2, gate < 2 ? nullptr : layer_.b_hh);
+      recurrent_.multiply_gates(panel, h, H_, rows.size(), gates, S_, 2, layer_.b_hh);
       const std::int64_t u = panel * recurrent_.panel_width();
       for (std::int64_t j = rows.begin; j < rows.end; ++j)
         update_after(cell_of(t, j), u, smaller(u + recurrent_.panel_width(), H_));
@@ -97,10 +84,7 @@ class Forward {
   }
 
   Cell cell_of(std::int64_t t, std::int64_t j) const {
-    const Next next = next_of(s_, t);
-    const std::int64_t row = s_.row[j];
-    return {gates_at(t, j), h_.at(t, j), j < next.rows ? h_.at(next.t, j) : h_n_ + row * H_,
-            y_.data + row * y_.row_step + t * y_.time_step};
+    return {gates_at(t, j), h_.at(t, j), h_.after(t, j), row_of_steps(s_, y_, t, j)};
   }
 
   // In two passes, as for LSTM: n waits for r.
@@ -144,9 +128,8 @@ class Forward {
   const Sequence& s_;
   const GruSaved& saved_;
   const StepsOut& y_;
-  float* h_n_;
   std::int64_t H_, S_;
-  States h_;
+  StateFlow h_;
   Factor recurrent_;
 };
 

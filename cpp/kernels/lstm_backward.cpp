@@ -8,11 +8,9 @@ namespace {
 
 constexpr std::int64_t kNormalised = 16 * 1024;  // floats of rows to normalise, to a chunk
 
-/// The gradients of the states are kept in rows of falling length: those of rows that have not yet begun are the
-/// gradients of the final states, those of rows that are done the gradients of the initial ones.
 class Backward {
  public:
-  Backward(const LstmLayer& layer, const LstmSaved& saved, const StepsIn& dy)
+  Backward(const LstmLayer& layer, const LstmSaved& saved, const StepsIn& dy, const float* dh_n, const float* dc_n)
       : layer_(layer),
         s_(layer.sequence),
         saved_(saved),
@@ -22,15 +20,13 @@ class Backward {
         S_(gate_stride(4 * layer.hidden)),
         extras_(layer.peephole || layer.zone_h.data || layer.zone_c.data),
         normed_(layer.norm.gain_ih != nullptr),
-        c_{saved.c, H_, &s_, true},
         recurrent_(layer.w_hh, 4 * H_, true, 4 * H_, 1, P_, s_.batch),
-        projection_(layer.w_hr, P_, true, P_, 1, H_, s_.batch) {}
+        projection_(layer.w_hr, P_, true, P_, 1, H_, s_.batch),
+        dh_(s_, P_, dh_n),
+        dc_(s_, H_, dc_n) {}
 
-  void run(const float* dh_n, const float* dc_n, const LstmGradients& out) {
+  void run(const LstmGradients& out) {
     const std::int64_t B = s_.batch;
-    const core::Scratch<float> packed(static_cast<std::size_t>(recurrent_.packed_floats()));
-    const core::Scratch<float> packed_r(static_cast<std::size_t>(layer_.w_hr ? projection_.packed_floats() : 1));
-    const core::Scratch<float> dh(static_cast<std::size_t>(B * P_)), dc(static_cast<std::size_t>(B * H_));
     const core::Scratch<float> product(static_cast<std::size_t>(layer_.mask ? B * P_ : 1));
     const core::Scratch<float> hidden(static_cast<std::size_t>(layer_.w_hr ? B * H_ : 1));
     const core::Scratch<float> projected(static_cast<std::size_t>(layer_.w_hr ? s_.total * P_ : 1));
@@ -41,61 +37,53 @@ class Backward {
     dgates_ = gates.get();
     drecurrent_ = normed_ ? recurrent.get() : dgates_;
     dcell_ = cell.get();
-    dh_ = dh.get();
-    dc_ = dc.get();
     product_ = product.get();
-    dhidden_ = layer_.w_hr ? hidden.get() : dh_;
+    dhidden_ = layer_.w_hr ? hidden.get() : dh_.at(0);
     dprojected_ = projected.get();
     c_new_ = layer_.peephole ? c_new.get() : nullptr;
-    recurrent_.pack(packed.get());
-    if (layer_.w_hr) projection_.pack(packed_r.get());
-    for (std::int64_t j = 0; j < B; ++j) {
-      copy_row_or_zeros(dh_n, s_.row[j], P_, dh_ + j * P_);
-      copy_row_or_zeros(dc_n, s_.row[j], H_, dc_ + j * H_);
-    }
     if (normed_)
       walk_normalised();
     else
       walk();
-    for (std::int64_t j = 0; j < B; ++j) {
-      copy_row(dh_ + j * P_, P_, out.dh0 + s_.row[j] * P_);
-      copy_row(dc_ + j * H_, H_, out.dc0 + s_.row[j] * H_);
-    }
+    dh_.give(out.dh0);
+    dc_.give(out.dc0);
     add_up(out);
   }
 
  private:
-  std::int64_t time_of(std::int64_t i) const { return s_.reverse ? i : s_.steps - 1 - i; }
-
   void walk() {
+    const Packing packing(recurrent_, true), packing_r(projection_, layer_.w_hr);
     const Split split = split_steps(s_, 4 * H_ * P_, recurrent_.panels(), !layer_.w_hr);
-    over_time(
-        s_, split, recurrent_.panels(), s_.steps + 1, [](std::int64_t, std::int64_t, std::int64_t) {},
-        [&](std::int64_t i, std::int64_t first, std::int64_t last, std::int64_t panel, std::int64_t end) {
-          if (i > 0) through_time(time_of(i - 1), running(s_, time_of(i - 1), first, last), panel, end);
-          if (i == s_.steps) return;
-          const RowRange rows = running(s_, time_of(i), first, last);
-          const std::int64_t width = recurrent_.panel_width();
-          if (layer_.w_hr) project(time_of(i), rows);
-          step(time_of(i), rows, layer_.w_hr ? 0 : panel * width, layer_.w_hr ? H_ : smaller(end * width, H_));
-        });
+    const Walk walk{s_.steps, !s_.reverse};
+    over_time(s_, walk, split, recurrent_.panels(),
+              [&](std::int64_t i, std::int64_t first, std::int64_t last, std::int64_t panel, std::int64_t end) {
+                if (i > 0) through_time(walk.at(i - 1), running(s_, walk.at(i - 1), first, last), panel, end);
+                if (i == s_.steps) return;
+                const std::int64_t t = walk.at(i), width = recurrent_.panel_width();
+                const RowRange rows = running(s_, t, first, last);
+                if (layer_.w_hr) project(t, rows);
+                step(t, rows, layer_.w_hr ? 0 : panel * width, layer_.w_hr ? H_ : smaller(end * width, H_));
+              });
   }
 
   /// A row's gradients are sums over all of its units: formed before the units are cut among threads.
   void walk_normalised() {
+    const Packing packing(recurrent_, true), packing_r(projection_, layer_.w_hr);
     const Split split = split_steps(s_, 4 * H_ * P_, recurrent_.panels(), !layer_.w_hr);
+    const Walk walk{s_.steps, !s_.reverse};
     over_time(
-        s_, split, recurrent_.panels(), s_.steps,
+        s_, walk, split, recurrent_.panels(), s_.steps, s_.steps,
+        [](std::int64_t, std::int64_t, std::int64_t, std::int64_t) {},
         [&](std::int64_t i, std::int64_t first, std::int64_t last) {
-          const RowRange rows = running(s_, time_of(i), first, last);
-          if (layer_.w_hr) project(time_of(i), rows);
-          core::parallel_for(rows.size(), kNormalised / larger(4 * H_, 1) + 1,
-                             [&](std::int64_t begin, std::int64_t end) {
-                               step(time_of(i), {rows.begin + begin, rows.begin + end}, 0, H_);
-                             });
+          const std::int64_t t = walk.at(i);
+          const RowRange rows = running(s_, t, first, last);
+          if (layer_.w_hr) project(t, rows);
+          core::parallel_for(
+              rows.size(), kNormalised / larger(4 * H_, 1) + 1,
+              [&](std::int64_t begin, std::int64_t end) { step(t, {rows.begin + begin, rows.begin + end}, 0, H_); });
         },
         [&](std::int64_t i, std::int64_t first, std::int64_t last, std::int64_t panel, std::int64_t end) {
-          through_time(time_of(i), running(s_, time_of(i), first, last), panel, end);
+          through_time(walk.at(i), running(s_, walk.at(i), first, last), panel, end);
         });
   }
 
@@ -107,7 +95,7 @@ class Backward {
   void through_time(std::int64_t t, RowRange rows, std::int64_t first, std::int64_t last) {
     if (rows.size() == 0) return;
     const float* const d = drecurrent_ + (s_.offset[t] + rows.begin) * S_;
-    float* const to = (layer_.mask ? product_ : dh_) + rows.begin * P_;
+    float* const to = layer_.mask ? product_ + rows.begin * P_ : dh_.at(rows.begin);
     const bool carried = layer_.zone_h.data && !layer_.mask;
     for (std::int64_t panel = first; panel < last; ++panel)
       recurrent_.multiply(0, panel, d, S_, rows.size(), to, P_, carried, nullptr);
@@ -116,23 +104,19 @@ class Backward {
     for (std::int64_t j = rows.begin; j < rows.end; ++j) {
       const float* const mask = layer_.mask + s_.row[j] * P_;
       for_vectors(begin, end, [&](std::int64_t u, std::int64_t n) NV_INLINE_LAMBDA {
-        const vf direct = layer_.zone_h.data ? load_some(dh_ + j * P_ + u, n) : vf{};
-        store_some(dh_ + j * P_ + u, fma(load_some(mask + u, n), load_some(product_ + j * P_ + u, n), direct), n);
+        const vf direct = layer_.zone_h.data ? load_some(dh_.at(j) + u, n) : vf{};
+        store_some(dh_.at(j) + u, fma(load_some(mask + u, n), load_some(product_ + j * P_ + u, n), direct), n);
       });
     }
-  }
-
-  const float* dy_at(std::int64_t t, std::int64_t j) const {
-    return dy_.data ? dy_.data + s_.row[j] * dy_.row_step + t * dy_.time_step : nullptr;
   }
 
   /// The gradients of the outputs, then those before the projection.
   void project(std::int64_t t, RowRange rows) {
     for (std::int64_t j = rows.begin; j < rows.end; ++j) {
-      const float* const dy = dy_at(t, j);
+      const float* const dy = row_of_steps(s_, dy_, t, j);
       float* const total = dprojected_ + (s_.offset[t] + j) * P_;
       for_vectors(0, P_, [&](std::int64_t u, std::int64_t n) NV_INLINE_LAMBDA {
-        const vf d = load_some(dh_ + j * P_ + u, n);
+        const vf d = load_some(dh_.at(j) + u, n);
         store_some(total + u, dy ? d + load_some(dy + u, n) : d, n);
       });
     }
@@ -148,10 +132,10 @@ class Backward {
       const LstmCellGradients cell{saved_.gates + packed * S_,
                                    dgates_ + packed * S_,
                                    dhidden_ + j * H_,
-                                   dc_ + j * H_,
+                                   dc_.at(j),
                                    c_new_ ? c_new_ + packed * H_ : nullptr,
-                                   c_.at(t, j),
-                                   layer_.w_hr ? nullptr : dy_at(t, j),
+                                   saved_.c + packed * H_,
+                                   layer_.w_hr ? nullptr : row_of_steps(s_, dy_, t, j),
                                    h.data ? h.data + row * h.row_step + t * h.time_step : nullptr,
                                    c.data ? c.data + row * c.row_step + t * c.time_step : nullptr};
       if (normed_)
@@ -241,17 +225,17 @@ class Backward {
   const StepsIn& dy_;
   std::int64_t H_, P_, S_;
   bool extras_, normed_;
-  States c_;
   Factor recurrent_, projection_;
-  float *dgates_ = nullptr, *dh_ = nullptr, *dc_ = nullptr, *product_ = nullptr, *dhidden_ = nullptr,
-        *dprojected_ = nullptr, *c_new_ = nullptr, *drecurrent_ = nullptr, *dcell_ = nullptr;
+  StateGradient dh_, dc_;
+  float *dgates_ = nullptr, *product_ = nullptr, *dhidden_ = nullptr, *dprojected_ = nullptr, *c_new_ = nullptr,
+        *drecurrent_ = nullptr, *dcell_ = nullptr;
 };
 
 }  // namespace
 
 void lstm_backward(const LstmLayer& layer, const LstmSaved& saved, const StepsIn& dy, const float* dh_n,
                    const float* dc_n, const LstmGradients& gradients) {
-  Backward(layer, saved, dy).run(dh_n, dc_n, gradients);
+  Backward(layer, saved, dy, dh_n, dc_n).run(gradients);
 }
 
 }  // namespace nervure::kernels::NV_ISA

@@ -5,7 +5,6 @@
 namespace nervure::kernels::NV_ISA {
 namespace {
 
-constexpr std::int64_t kFewSteps = 4;            // that do not pay for packing the weights
 constexpr std::int64_t kNormalised = 16 * 1024;  // floats of rows to normalise, to a chunk
 
 class Forward {
@@ -15,16 +14,14 @@ class Forward {
         s_(layer.sequence),
         saved_(saved),
         y_(y),
-        h_n_(h_n),
-        c_n_(c_n),
         H_(layer.hidden),
         P_(layer.output),
         S_(gate_stride(4 * layer.hidden)),
         extras_(layer.peephole || layer.mask || layer.zone_h.data || layer.zone_c.data),
         normed_(layer.norm.gain_ih != nullptr),
-        h_{saved.h, P_, &s_, saved.keep},
-        c_{saved.c, H_, &s_, saved.keep},
-        h_raw_{saved.h_raw, P_, &s_, saved.keep},
+        h_(s_, saved.h, P_, saved.keep, layer.h0, h_n),
+        c_(s_, saved.c, H_, saved.keep, layer.c0, c_n),
+        h_raw_(s_, saved.h_raw, P_, saved.keep, layer.h0, nullptr),
         recurrent_(layer.w_hh, 4 * H_, false, P_, 4, H_, s_.batch),
         projection_(layer.w_hr, P_, false, H_, 1, P_, s_.batch) {}
 
@@ -34,58 +31,51 @@ class Forward {
     const InputProjection input(s_, layer_.x, layer_.input, layer_.w_ih, 4 * H_, normed_ ? nullptr : bias_, 0, 4 * H_,
                                 saved_.gates, S_);
     const bool packs = s_.steps >= kFewSteps;
-    const core::Scratch<float> packed(static_cast<std::size_t>(packs ? recurrent_.packed_floats() : 1));
-    const core::Scratch<float> packed_r(
-        static_cast<std::size_t>(packs && layer_.w_hr ? projection_.packed_floats() : 1));
-    if (packs) recurrent_.pack(packed.get());
-    if (packs && layer_.w_hr) projection_.pack(packed_r.get());
+    const Packing packing(recurrent_, packs), packing_r(projection_, packs && layer_.w_hr);
     const Split split = split_steps(s_, 4 * H_ * P_, recurrent_.panels(), !layer_.w_hr);
     const core::Scratch<float> h_scratch(static_cast<std::size_t>(layer_.w_hr && !saved_.hidden ? s_.batch * H_ : 1));
     const core::Scratch<float> r_scratch(static_cast<std::size_t>(layer_.w_hr ? s_.batch * P_ : 1));
     h_scratch_ = h_scratch.get();
     r_scratch_ = r_scratch.get();
-    keep_states(s_.active[0], s_.batch);
+    h_.keep_others();
+    c_.keep_others();
     if (normed_) return walk_normalised(input, split);
-    const std::int64_t block = input.block(split.rows);
+    const Walk walk{s_.steps, s_.reverse};
     over_time(
-        s_, split, recurrent_.panels(), s_.steps,
-        [&](std::int64_t i, std::int64_t first, std::int64_t last) {
-          if (i % block == 0) input.run(i, smaller(i + block, s_.steps), first, last);
-          begin(time_of(i), first, last);
+        s_, walk, split, recurrent_.panels(), input.block(split.rows), s_.steps,
+        [&](std::int64_t i, std::int64_t end, std::int64_t first, std::int64_t last) {
+          input.run(i, end, first, last);
         },
+        [&](std::int64_t i, std::int64_t first, std::int64_t last) { begin(walk.at(i), first, last); },
         [&](std::int64_t i, std::int64_t first, std::int64_t last, std::int64_t panel, std::int64_t end) {
-          step(time_of(i), running(s_, time_of(i), first, last), panel, end);
+          step(walk.at(i), running(s_, walk.at(i), first, last), panel, end);
         });
   }
 
  private:
-  std::int64_t time_of(std::int64_t i) const { return s_.reverse ? s_.steps - 1 - i : i; }
-
   /// A step is finished when all of its recurrent product is there: at the beginning of the next.
   void walk_normalised(const InputProjection& input, const Split& split) {
     const core::Scratch<float> recurrent(static_cast<std::size_t>(saved_.keep ? 1 : s_.batch * S_));
     norm_scratch_ = recurrent.get();
-    const std::int64_t block = input.block(split.rows);
+    const Walk walk{s_.steps, s_.reverse};
     over_time(
-        s_, split, recurrent_.panels(), s_.steps + 1,
+        s_, walk, split, recurrent_.panels(), input.block(split.rows), s_.steps + 1,
+        [&](std::int64_t i, std::int64_t end, std::int64_t first, std::int64_t last) {
+          end = smaller(end, s_.steps);
+          input.run(i, end, first, last);
+          for (; i < end; ++i) normalise(walk.at(i), running(s_, walk.at(i), first, last));
+        },
         [&](std::int64_t i, std::int64_t first, std::int64_t last) {
-          if (i > 0) finish(time_of(i - 1), running(s_, time_of(i - 1), first, last));
-          if (i == s_.steps) return;
-          if (i % block == 0) {
-            const std::int64_t end = smaller(i + block, s_.steps);
-            input.run(i, end, first, last);
-            for (std::int64_t k = i; k < end; ++k) normalise(time_of(k), running(s_, time_of(k), first, last));
-          }
-          begin(time_of(i), first, last);
+          if (i > 0) finish(walk.at(i - 1), running(s_, walk.at(i - 1), first, last));
+          if (i < s_.steps) begin(walk.at(i), first, last);
         },
         [&](std::int64_t i, std::int64_t first, std::int64_t last, std::int64_t panel, std::int64_t end) {
           if (i == s_.steps) return;
-          const std::int64_t t = time_of(i);
+          const std::int64_t t = walk.at(i);
           const RowRange rows = running(s_, t, first, last);
           for (; panel < end && rows.size() > 0; ++panel)
-            for (std::int64_t gate = 0; gate < 4; ++gate)
-              recurrent_.multiply(gate, panel, h_.at(t, rows.begin), P_, rows.size(), norm_at(t, rows.begin), S_, false,
-                                  nullptr);
+            recurrent_.multiply_gates(panel, h_.at(t, rows.begin), P_, rows.size(), norm_at(t, rows.begin), S_, 0,
+                                      nullptr);
         });
   }
 
@@ -117,32 +107,22 @@ class Forward {
     return {saved_.norm_ih + row * S_, norm_at(t, j), saved_.statistics + row * 4};
   }
 
-  /// Rows that do not run at all end as they began.
-  void keep_states(std::int64_t first, std::int64_t last) {
-    for (std::int64_t j = first; j < last; ++j) {
-      copy_row_or_zeros(layer_.h0, s_.row[j], P_, h_n_ + s_.row[j] * P_);
-      copy_row_or_zeros(layer_.c0, s_.row[j], H_, c_n_ + s_.row[j] * H_);
-    }
-  }
-
   /// The states of the rows that begin at step t.
   void begin(std::int64_t t, std::int64_t first, std::int64_t last) {
-    for (std::int64_t j = larger(first, first_beginning(s_, t)); j < smaller(last, s_.active[t]); ++j) {
-      const std::int64_t row = s_.row[j];
-      copy_row_or_zeros(layer_.h0, row, P_, h_.at(t, j));
-      if (saved_.h_raw) copy_row(h_.at(t, j), P_, h_raw_.at(t, j));
-      if (layer_.mask)
-        for (std::int64_t u = 0; u < P_; ++u) h_.at(t, j)[u] *= layer_.mask[row * P_ + u];
-      copy_row_or_zeros(layer_.c0, row, H_, c_.at(t, j));
-    }
+    const RowRange rows = h_.beginning(t, first, last);
+    h_.begin(t, rows);
+    c_.begin(t, rows);
+    if (saved_.h_raw) h_raw_.begin(t, rows);
+    if (!layer_.mask) return;
+    for (std::int64_t j = rows.begin; j < rows.end; ++j)
+      for (std::int64_t u = 0; u < P_; ++u) h_.at(t, j)[u] *= layer_.mask[s_.row[j] * P_ + u];
   }
 
   void step(std::int64_t t, RowRange rows, std::int64_t first, std::int64_t last) {
     if (rows.size() == 0) return;
     float* const gates = saved_.gates + (s_.offset[t] + rows.begin) * S_;
     for (std::int64_t panel = first; panel < last; ++panel) {
-      for (std::int64_t gate = 0; gate < 4; ++gate)
-        recurrent_.multiply(gate, panel, h_.at(t, rows.begin), P_, rows.size(), gates, S_, true, nullptr);
+      recurrent_.multiply_gates(panel, h_.at(t, rows.begin), P_, rows.size(), gates, S_, 4, nullptr);
       const std::int64_t u = panel * recurrent_.panel_width();
       const std::int64_t end = smaller(u + recurrent_.panel_width(), H_);
       for (std::int64_t j = rows.begin; j < rows.end; ++j) {
@@ -160,27 +140,30 @@ class Forward {
   }
 
   LstmCell cell_of(std::int64_t t, std::int64_t j) const {
-    const Next next = next_of(s_, t);
-    const bool goes_on = j < next.rows;
-    const std::int64_t row = s_.row[j];
     LstmCell cell{};
     cell.gates = saved_.gates + (s_.offset[t] + j) * S_;
     cell.c = c_.at(t, j);
-    cell.c_out = goes_on ? c_.at(next.t, j) : c_n_ + row * H_;
+    cell.c_out = c_.after(t, j);
     if (layer_.w_hr) {
       cell.h_out = cell.y = hidden_at(t, j);
       return cell;
     }
-    cell.h_out = goes_on ? h_.at(next.t, j) : h_n_ + row * P_;
-    cell.y = y_.data + row * y_.row_step + t * y_.time_step;
-    if (saved_.h_raw) cell.h_raw_out = goes_on ? h_raw_.at(next.t, j) : nullptr;
+    cell.h_out = h_.after(t, j);
+    cell.y = row_of_steps(s_, y_, t, j);
+    if (extras_) add_extras(t, j, cell);
+    return cell;
+  }
+
+  void add_extras(std::int64_t t, std::int64_t j, LstmCell& cell) const {
+    const std::int64_t row = s_.row[j];
+    const bool goes_on = h_.goes_on(t, j);
+    if (saved_.h_raw) cell.h_raw_out = goes_on ? h_raw_.after(t, j) : nullptr;
     cell.h = saved_.h_raw ? h_raw_.at(t, j) : h_.at(t, j);
     cell.mask = goes_on && layer_.mask ? layer_.mask + row * P_ : nullptr;
     if (layer_.zone_h.data)
       cell.zone_h = layer_.zone_h.data + row * layer_.zone_h.row_step + t * layer_.zone_h.time_step;
     if (layer_.zone_c.data)
       cell.zone_c = layer_.zone_c.data + row * layer_.zone_c.row_step + t * layer_.zone_c.time_step;
-    return cell;
   }
 
   // In two passes: one would wait for tanh(c') at the end of a chain that is longer than what a processor looks ahead.
@@ -236,18 +219,16 @@ class Forward {
   }
 
   void project(std::int64_t t, RowRange rows) {
-    const Next next = next_of(s_, t);
     float* const r = r_scratch_ + rows.begin * P_;
     for (std::int64_t panel = 0; panel < projection_.panels(); ++panel)
       projection_.multiply(0, panel, hidden_at(t, rows.begin), H_, rows.size(), r, P_, false, nullptr);
     for (std::int64_t j = rows.begin; j < rows.end; ++j) {
-      const std::int64_t row = s_.row[j];
       const float* const out = r_scratch_ + j * P_;
-      copy_row(out, P_, y_.data + row * y_.row_step + t * y_.time_step);
-      float* const h = j < next.rows ? h_.at(next.t, j) : h_n_ + row * P_;
+      float* const h = h_.after(t, j);
+      copy_row(out, P_, row_of_steps(s_, y_, t, j));
       copy_row(out, P_, h);
-      if (layer_.mask && j < next.rows)
-        for (std::int64_t u = 0; u < P_; ++u) h[u] *= layer_.mask[row * P_ + u];
+      if (layer_.mask && h_.goes_on(t, j))
+        for (std::int64_t u = 0; u < P_; ++u) h[u] *= layer_.mask[s_.row[j] * P_ + u];
     }
   }
 
@@ -255,11 +236,11 @@ class Forward {
   const Sequence& s_;
   const LstmSaved& saved_;
   const StepsOut& y_;
-  float *h_n_, *c_n_, *h_scratch_ = nullptr, *r_scratch_ = nullptr, *norm_scratch_ = nullptr;
+  float *h_scratch_ = nullptr, *r_scratch_ = nullptr, *norm_scratch_ = nullptr;
   const float* bias_ = nullptr;
   std::int64_t H_, P_, S_;
   bool extras_, normed_;
-  States h_, c_, h_raw_;
+  StateFlow h_, c_, h_raw_;
   Factor recurrent_, projection_;
 };
 

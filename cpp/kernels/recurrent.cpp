@@ -1,19 +1,25 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "kernels/recurrent.h"
 
-#include <cstring>
-
 #include "core/parallel.h"
+#include "kernels/lanes.h"
 
 namespace nervure::kernels::NV_ISA {
 namespace {
 
 constexpr std::int64_t kFloats = 16 * 1024;  // to a chunk
 
+// Rows are short, too short for calls of memcpy.
 NV_INLINE void copy_floats(const float* from, std::int64_t n, float* to) {
-  std::memcpy(to, from, static_cast<std::size_t>(n) * sizeof(float));
+  for_vectors(0, n, [&](std::int64_t i, std::int64_t count) NV_INLINE_LAMBDA {
+    store_some(to + i, load_some(from + i, count), count);
+  });
+}
+NV_INLINE void clear_floats(std::int64_t n, float* to) {
+  for_vectors(0, n, [&](std::int64_t i, std::int64_t count) NV_INLINE_LAMBDA { store_some(to + i, vf{}, count); });
 }
 
+/// The steps of row j.
 std::int64_t length_of(const Sequence& s, std::int64_t j) {
   std::int64_t low = 0, high = s.steps;  // active[t] > j holds up to the length
   while (low < high) {
@@ -26,13 +32,12 @@ std::int64_t length_of(const Sequence& s, std::int64_t j) {
   return low;
 }
 
-/// body(t, first, last) over pieces of about kFloats.
+/// body(t) for `steps` steps, in pieces of about kFloats.
 template <class Body>
-void over_steps(const Sequence& s, std::int64_t width, const Body& body) {
-  const std::int64_t row = width > 0 ? width : 1;
-  const std::int64_t per_step = s.batch * row;
+void over_steps(const Sequence& s, std::int64_t width, std::int64_t steps, const Body& body) {
+  const std::int64_t per_step = s.batch * width;
   const std::int64_t grain = per_step >= kFloats ? 1 : kFloats / (per_step > 0 ? per_step : 1);
-  core::parallel_for(s.steps, grain, [&](std::int64_t begin, std::int64_t end) {
+  core::parallel_for(steps, grain, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t t = begin; t < end; ++t) body(t);
   });
 }
@@ -40,7 +45,7 @@ void over_steps(const Sequence& s, std::int64_t width, const Body& body) {
 }  // namespace
 
 void gather_steps(const Sequence& s, const StepsIn& x, std::int64_t width, float* packed) {
-  over_steps(s, width, [&](std::int64_t t) {
+  over_steps(s, width, s.steps, [&](std::int64_t t) {
     for (std::int64_t j = 0; j < s.active[t]; ++j)
       copy_floats(x.data + s.row[j] * x.row_step + t * x.time_step, width, packed + (s.offset[t] + j) * width);
   });
@@ -48,7 +53,7 @@ void gather_steps(const Sequence& s, const StepsIn& x, std::int64_t width, float
 
 void scatter_steps(const Sequence& s, const float* packed, std::int64_t width, std::int64_t all_steps,
                    const StepsOut& x) {
-  over_steps(s, width, [&](std::int64_t t) {
+  over_steps(s, width, s.steps, [&](std::int64_t t) {
     for (std::int64_t j = 0; j < s.active[t]; ++j)
       copy_floats(packed + (s.offset[t] + j) * width, width, x.data + s.row[j] * x.row_step + t * x.time_step);
   });
@@ -57,16 +62,19 @@ void scatter_steps(const Sequence& s, const float* packed, std::int64_t width, s
 
 void clear_padding(const Sequence& s, std::int64_t width, std::int64_t all_steps, const StepsOut& x) {
   if (s.total == s.batch * all_steps) return;
-  for (std::int64_t j = 0; j < s.batch; ++j) {
-    const std::int64_t length = length_of(s, j);
-    float* const row = x.data + s.row[j] * x.row_step;
-    if (x.time_step == width) {
-      std::memset(row + length * width, 0, static_cast<std::size_t>((all_steps - length) * width) * sizeof(float));
-    } else {
-      for (std::int64_t t = length; t < all_steps; ++t)
-        std::memset(row + t * x.time_step, 0, static_cast<std::size_t>(width) * sizeof(float));
-    }
+  if (x.time_step == width) {
+    core::parallel_for(s.batch, kFloats / larger(all_steps * width, 1) + 1, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t j = begin; j < end; ++j) {
+        const std::int64_t first = length_of(s, j) * width;
+        clear_floats(all_steps * width - first, x.data + s.row[j] * x.row_step + first);
+      }
+    });
+    return;
   }
+  over_steps(s, width, all_steps, [&](std::int64_t t) {
+    for (std::int64_t j = t < s.steps ? s.active[t] : 0; j < s.batch; ++j)
+      clear_floats(width, x.data + s.row[j] * x.row_step + t * x.time_step);
+  });
 }
 
 }  // namespace nervure::kernels::NV_ISA

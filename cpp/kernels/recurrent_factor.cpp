@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "kernels/recurrent_factor.h"
 
+#include "kernels/even_step.h"
 #include "kernels/gemm_block.h"
 #include "kernels/gemm_pack.h"
 #include "kernels/lanes.h"
@@ -12,15 +13,59 @@ constexpr std::int64_t kMostDepth = 1024;       // of one pass over K
 constexpr std::int64_t kDeep = 64;              // products that take longer than it takes to fetch a tile
 constexpr std::int64_t kChunk = 200'000;        // multiplications
 constexpr std::int64_t kLongest = 500'000'000;  // of one chunk: below 100 ms on the slowest instruction set
-// Of one region, for all rows: one thread goes through the chunks of rows in turns, while their steps are near.
-constexpr std::int64_t kRegion = 8'000'000;
-constexpr std::int64_t kFewRows = 16;  // to a chunk of rows, two tiles
-// Floats: read by every chunk of rows at every step, they would come from the third-level cache each time.
-constexpr std::int64_t kLargeWeights = 150'000;
-constexpr std::int64_t kMostChunks = 8;  // of a step
 
-std::int64_t even_step(std::int64_t n, std::int64_t most, std::int64_t unit) {
-  return ceil_div(ceil_div(n, larger(ceil_div(n, most), 1)), unit) * unit;
+/// One row by one panel of all segments at once: in one segment alone, every product would wait for the one before.
+struct RowOfGates {
+  const float *a, *b;
+  std::int64_t K, b_stride, b_segment;
+  float* c;
+  std::int64_t c_segment, last;  // columns in the last vector
+  std::int64_t added;
+  const float* bias;
+};
+
+template <int Segments, int Vectors>
+void multiply_row(const RowOfGates& row) {
+  constexpr std::int64_t kAhead = 8;  // rows of B, as the tiles have it
+  vf acc[Segments][Vectors];
+#pragma GCC unroll 4
+  for (int s = 0; s < Segments; ++s)
+#pragma GCC unroll 4
+    for (int v = 0; v < Vectors; ++v) acc[s][v] = vf{};
+  const float* b = row.b;
+  for (std::int64_t p = 0; p < row.K; ++p, b += row.b_stride) {
+    const vf x = broadcast(row.a[p]);
+#pragma GCC unroll 4
+    for (int s = 0; s < Segments; ++s) {
+      const float* const from = b + s * row.b_segment;
+#pragma GCC unroll 4
+      for (int v = 0; v < Vectors; ++v) {
+        const std::int64_t count = v == Vectors - 1 ? row.last : kLanes;
+        __builtin_prefetch(from + kAhead * row.b_stride + v * kLanes);
+        acc[s][v] = fma(x, load_some(from + v * kLanes, count), acc[s][v]);
+      }
+    }
+  }
+#pragma GCC unroll 4
+  for (int s = 0; s < Segments; ++s) {
+    const std::int64_t at = s * row.c_segment;
+#pragma GCC unroll 4
+    for (int v = 0; v < Vectors; ++v) {
+      const std::int64_t count = v == Vectors - 1 ? row.last : kLanes, u = at + v * kLanes;
+      const float* const other = s < row.added ? row.c : row.bias;
+      store_some(row.c + u, other ? acc[s][v] + load_some(other + u, count) : acc[s][v], count);
+    }
+  }
+}
+
+template <int Segments>
+bool multiply_row_of(int vectors, const RowOfGates& row) {
+  if (vectors == 1) return multiply_row<Segments, 1>(row), true;
+  if (vectors == 2) return multiply_row<Segments, 2>(row), true;
+  if (vectors == 3) return multiply_row<Segments, 3>(row), true;
+  if constexpr (kTileVectors == 4)
+    if (vectors == 4) return multiply_row<Segments, 4>(row), true;
+  return false;
 }
 
 }  // namespace
@@ -28,7 +73,7 @@ std::int64_t even_step(std::int64_t n, std::int64_t most, std::int64_t unit) {
 Factor::Factor(const float* b, std::int64_t ldb, bool transposed, std::int64_t K, std::int64_t segments,
                std::int64_t width, std::int64_t rows)
     : b_(b), ldb_(ldb), transposed_(transposed), K_(K), segments_(segments), width_(width) {
-  depth_ = larger(even_step(K, kMostDepth, 4), 1);
+  depth_ = even_step_within(K, kMostDepth, 4);
   const int widest = rows <= max_tile_rows(kTileVectors) ? kTileVectors : kTileVectors - 1;
   const std::int64_t all = ceil_div(width, kLanes);
   const std::int64_t pieces = larger(ceil_div(all, widest), 1);
@@ -51,16 +96,45 @@ void Factor::pack(float* to) {
   packed_ = to;
 }
 
+const float* Factor::panel_at(std::int64_t segment, std::int64_t panel) const {
+  return packed_ ? packed_ + (segment * panels_ + panel) * K_ * panel_width_
+                 : b_ + segment * width_ + panel * panel_width_;
+}
+
+std::int64_t Factor::columns_of(std::int64_t panel) const {
+  return smaller(panel_width_, width_ - panel * panel_width_);
+}
+
+void Factor::multiply_gates(std::int64_t panel, const float* a, std::int64_t lda, std::int64_t rows, float* c,
+                            std::int64_t ldc, std::int64_t added, const float* bias) const {
+  if (rows == 1 && segments_ > 1 && K_ <= depth_) {
+    const std::int64_t columns = columns_of(panel), u = panel * panel_width_;
+    const int vectors = static_cast<int>(ceil_div(columns, kLanes));
+    const RowOfGates row{a,
+                         panel_at(0, panel),
+                         K_,
+                         packed_ ? vectors * kLanes : ldb_,
+                         packed_ ? panels_ * K_ * panel_width_ : width_,
+                         c + u,
+                         width_,
+                         columns - (vectors - 1) * kLanes,
+                         added,
+                         bias ? bias + u : nullptr};
+    if (segments_ == 4 ? multiply_row_of<4>(vectors, row) : multiply_row_of<3>(vectors, row)) return;
+  }
+  for (std::int64_t s = 0; s < segments_; ++s)
+    multiply(s, panel, a, lda, rows, c, ldc, s < added, s < added ? nullptr : bias);
+}
+
 void Factor::multiply(std::int64_t segment, std::int64_t panel, const float* a, std::int64_t lda, std::int64_t rows,
                       float* c, std::int64_t ldc, bool accumulate, const float* bias) const {
   if (rows <= 0) return;
-  const std::int64_t column = segment * width_ + panel * panel_width_;
-  const std::int64_t columns = smaller(panel_width_, width_ - panel * panel_width_);
+  const std::int64_t column = segment * width_ + panel * panel_width_, columns = columns_of(panel);
   const int vectors = static_cast<int>(ceil_div(columns, kLanes));
   const std::int64_t behind = columns - (vectors - 1) * kLanes;
   const bool masked = behind < kLanes;
   const std::int64_t b_stride = packed_ ? vectors * kLanes : ldb_;
-  const float* b = packed_ ? packed_ + (segment * panels_ + panel) * K_ * panel_width_ : b_ + column;
+  const float* const b = panel_at(segment, panel);
   const RowTiles tiles = cut_rows(rows, max_tile_rows(vectors));
   const TileFunction low = tiles.height ? tile_function(TileA::rows, tiles.height, vectors, masked) : nullptr;
   const TileFunction tall = tiles.taller ? tile_function(TileA::rows, tiles.height + 1, vectors, masked) : low;
@@ -90,23 +164,6 @@ void Factor::multiply_all(const float* a, std::int64_t lda, std::int64_t rows, f
       for (std::int64_t panel = 0; panel < panels_; ++panel)
         multiply(segment, panel, a + begin * lda, lda, end - begin, c + begin * ldc, ldc, accumulate, bias);
   });
-}
-
-Split split_steps(const Sequence& sequence, std::int64_t work, std::int64_t panels, bool by_units) {
-  Split split{};
-  const std::int64_t step_work = work * sequence.batch;
-  split.units = by_units && step_work >= kChunk / 2 && (sequence.batch < kFewRows || work > kLargeWeights);
-  if (split.units) {
-    split.rows = sequence.batch;
-    split.panels = ceil_div(panels, smaller(panels, smaller(larger(step_work / kChunk, 2), kMostChunks)));
-    split.steps = 1;
-    return split;
-  }
-  split.panels = panels;
-  const bool worth = step_work * sequence.steps > 2 * kChunk;
-  split.rows = worth ? even_step(sequence.batch, kFewRows, 1) : larger(sequence.batch, 1);
-  split.steps = larger(smaller(kLongest / larger(work * split.rows, 1), kRegion / larger(step_work, 1)), 1);
-  return split;
 }
 
 }  // namespace nervure::kernels::NV_ISA

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The right factor of products that are repeated at every step, and how steps are cut into chunks. For the kernel files
-// of recurrent layers.
+// The right factor of products that are repeated at every step. For the kernel files of recurrent layers.
 #pragma once
 
 #include <cstdint>
 
 #include "core/parallel.h"
+#include "core/scratch.h"
 #include "kernels/gemm_tile.h"
-#include "kernels/recurrent.h"
 
 namespace nervure::kernels::NV_ISA {
 
@@ -28,11 +27,17 @@ class Factor {
   /// lie like those of B.
   void multiply(std::int64_t segment, std::int64_t panel, const float* a, std::int64_t lda, std::int64_t rows, float* c,
                 std::int64_t ldc, bool accumulate, const float* bias) const;
-  /// All of them, for rows cut into chunks.
+  /// The same panel of all segments: of the first `added`, the products are added to C; of the others, C = A B + bias.
+  void multiply_gates(std::int64_t panel, const float* a, std::int64_t lda, std::int64_t rows, float* c,
+                      std::int64_t ldc, std::int64_t added, const float* bias) const;
+  /// All panels of all segments, for rows cut into chunks.
   void multiply_all(const float* a, std::int64_t lda, std::int64_t rows, float* c, std::int64_t ldc, bool accumulate,
                     const float* bias) const;
 
  private:
+  const float* panel_at(std::int64_t segment, std::int64_t panel) const;
+  std::int64_t columns_of(std::int64_t panel) const;
+
   const float* b_;
   std::int64_t ldb_;
   bool transposed_;
@@ -43,6 +48,17 @@ class Factor {
 
 namespace {
 
+/// The memory that a factor lies in once it is packed, when that is worth it.
+class Packing {
+ public:
+  Packing(Factor& factor, bool worth) : memory_(static_cast<std::size_t>(worth ? factor.packed_floats() : 1)) {
+    if (worth) factor.pack(memory_.get());
+  }
+
+ private:
+  core::Scratch<float> memory_;
+};
+
 /// While a tile is computed, what it will be added to, or replace, comes nearer.
 inline void prefetch_tile(const float* c, std::int64_t ldc, std::int64_t rows, std::int64_t columns) {
   constexpr std::int64_t kLine = 16;  // floats
@@ -51,21 +67,5 @@ inline void prefetch_tile(const float* c, std::int64_t ldc, std::int64_t rows, s
 }
 
 }  // namespace
-
-/// Steps in the order of the pass: forward in time, or backward.
-struct Walk {
-  std::int64_t steps;
-  bool backward;
-  std::int64_t at(std::int64_t i) const { return backward ? steps - 1 - i : i; }
-};
-
-/// How the steps of one direction are cut, by shape alone.
-struct Split {
-  bool units;                 // of a step, one region for each; otherwise rows, one region for many steps
-  std::int64_t rows, panels;  // to a chunk
-  std::int64_t steps;         // to a region when cut by rows: keeps a chunk below 100 ms
-};
-/// `work`: multiplications with one row at one step; `panels` of its recurrent product.
-Split split_steps(const Sequence& sequence, std::int64_t work, std::int64_t panels, bool by_units);
 
 }  // namespace nervure::kernels::NV_ISA

@@ -8,9 +8,12 @@
 #include "core/vmath.h"
 #include "kernels/lanes.h"
 #include "kernels/recurrent_factor.h"
+#include "kernels/recurrent_split.h"
 
 namespace nervure::kernels::NV_ISA {
 namespace {
+
+constexpr std::int64_t kFewSteps = 4;  // that do not pay for packing the weights
 
 /// Rows [begin, end) of a step, in the order of falling length.
 struct RowRange {
@@ -34,30 +37,72 @@ NV_INLINE void copy_row_or_zeros(const float* from, std::int64_t row, std::int64
     clear_row(n, to);
 }
 
-/// The states that enter each step, one row for each packed row; without `keep` only those of two steps.
-struct States {
-  float* data;
-  std::int64_t width;
-  const Sequence* sequence;
-  bool keep;
+/// A state on its way through time: what enters each step, one row for each packed row; without `keep` only those of
+/// two steps.
+class StateFlow {
+ public:
+  /// `initial` (null: zeros) and `final` in the caller's order of rows.
+  StateFlow(const Sequence& s, float* entering, std::int64_t width, bool keep, const float* initial, float* final)
+      : s_(s), entering_(entering), width_(width), keep_(keep), initial_(initial), final_(final) {}
+
   float* at(std::int64_t t, std::int64_t j) const {
-    return data + ((keep ? sequence->offset[t] : (t & 1) * sequence->batch) + j) * width;
+    return entering_ + ((keep_ ? s_.offset[t] : (t & 1) * s_.batch) + j) * width_;
   }
+  /// Whether row j goes on after step t of the forward pass.
+  bool goes_on(std::int64_t t, std::int64_t j) const {
+    return s_.reverse ? t > 0 && j < s_.active[t - 1] : j < s_.active[t + 1];
+  }
+  /// Where the state after step t of the forward pass goes.
+  float* after(std::int64_t t, std::int64_t j) const {
+    return goes_on(t, j) ? at(s_.reverse ? t - 1 : t + 1, j) : final_ + s_.row[j] * width_;
+  }
+  /// The rows among [first, last) that begin at step t.
+  RowRange beginning(std::int64_t t, std::int64_t first, std::int64_t last) const {
+    const std::int64_t before = s_.reverse ? s_.active[t + 1] : t == 0 ? 0 : s_.active[t];
+    return {larger(first, before), smaller(last, s_.active[t])};
+  }
+  void begin(std::int64_t t, RowRange rows) const {
+    for (std::int64_t j = rows.begin; j < rows.end; ++j) copy_row_or_zeros(initial_, s_.row[j], width_, at(t, j));
+  }
+  /// Rows that do not run at all end as they began.
+  void keep_others() const {
+    for (std::int64_t j = s_.active[0]; j < s_.batch; ++j)
+      copy_row_or_zeros(initial_, s_.row[j], width_, final_ + s_.row[j] * width_);
+  }
+
+ private:
+  const Sequence& s_;
+  float* entering_;
+  std::int64_t width_;
+  bool keep_;
+  const float* initial_;
+  float* final_;
 };
 
-/// The step that follows t in the forward pass, and how many rows go on to it.
-struct Next {
-  std::int64_t t, rows;
-};
-NV_INLINE Next next_of(const Sequence& s, std::int64_t t) {
-  if (!s.reverse) return {t + 1, s.active[t + 1]};
-  return {t - 1, t > 0 ? s.active[t - 1] : 0};
+/// Rows of a step's outputs, or of their gradients (null where those are).
+template <class Steps>
+NV_INLINE auto row_of_steps(const Sequence& s, const Steps& y, std::int64_t t, std::int64_t j) {
+  return y.data ? y.data + s.row[j] * y.row_step + t * y.time_step : nullptr;
 }
 
-/// The first of the rows that begin at step t of the forward pass; the last is the last one running.
-NV_INLINE std::int64_t first_beginning(const Sequence& s, std::int64_t t) {
-  return s.reverse ? s.active[t + 1] : t == 0 ? 0 : s.active[t];
-}
+/// The gradient of a state, in rows of falling length: of rows that have not yet begun in the backward pass that of the
+/// final state, of rows that are done that of the initial one.
+class StateGradient {
+ public:
+  StateGradient(const Sequence& s, std::int64_t width, const float* of_final)
+      : s_(s), width_(width), rows_(static_cast<std::size_t>(s.batch * width)) {
+    for (std::int64_t j = 0; j < s.batch; ++j) copy_row_or_zeros(of_final, s.row[j], width, at(j));
+  }
+  float* at(std::int64_t j) const { return rows_.get() + j * width_; }
+  void give(float* of_initial) const {
+    for (std::int64_t j = 0; j < s_.batch; ++j) copy_row(at(j), width_, of_initial + s_.row[j] * width_);
+  }
+
+ private:
+  const Sequence& s_;
+  std::int64_t width_;
+  core::Scratch<float> rows_;
+};
 
 /// x W_ih + b, computed a few steps ahead of the recurrence so that the gates are still in the second-level cache when
 /// it comes to them.
@@ -72,11 +117,8 @@ class InputProjection {
         bias_(bias ? bias + column : nullptr),
         gates_(gates),
         stride_(stride),
-        packs_(s.total >= 4 * s.batch && s.total >= 16),
         factor_(w + column, ldw, false, input, 1, count, s.total),
-        packed_(static_cast<std::size_t>(packs_ ? factor_.packed_floats() : 1)) {
-    if (packs_) factor_.pack(packed_.get());
-  }
+        packing_(factor_, s.total >= 4 * s.batch && s.total >= 16) {}
 
   /// Steps to do at a time: such as fit the cache for so many rows to a chunk, when the weights fit beside them.
   std::int64_t block(std::int64_t rows) const {
@@ -109,9 +151,8 @@ class InputProjection {
   const float* bias_;
   float* gates_;
   std::int64_t stride_;
-  bool packs_;
   Factor factor_;
-  core::Scratch<float> packed_;
+  Packing packing_;
 };
 
 /// sum[k] = a[k] + b[k], each null for zeros; returns null when both are.
@@ -120,28 +161,45 @@ NV_INLINE const float* add_biases(const float* a, const float* b, std::int64_t n
   return a || b ? sum : nullptr;
 }
 
-/// body(step index, rows, first panel, last panel) for all steps of `walk`, in parallel as `split` says. begin(t, rows)
-/// runs before a step's chunks. Index `walk.steps`, one more than there are, is passed when `extra`.
-template <class Begin, class Body>
-void over_time(const Sequence& s, const Split& split, std::int64_t panels, std::int64_t count, const Begin& begin,
-               const Body& body) {
+/// A pass over time. For each block of at most `block` steps ahead(i, end, first, last), for each of its steps
+/// begin(i, first, last) and then body(i, first, last, first panel, last panel), in parallel as `split` says. i counts
+/// the steps of `walk`, or one more when `count` says so.
+template <class Ahead, class Begin, class Body>
+void over_time(const Sequence& s, const Walk& walk, const Split& split, std::int64_t panels, std::int64_t block,
+               std::int64_t count, const Ahead& ahead, const Begin& begin, const Body& body) {
   if (split.units) {
-    for (std::int64_t i = 0; i < count; ++i) {
+    for (std::int64_t i = 0, due = 0; i < count; ++i) {
+      if (i == due) ahead(i, due = smaller(i + block, count), 0, s.batch);
       begin(i, 0, s.batch);
       core::parallel_for(panels, split.panels,
                          [&](std::int64_t first, std::int64_t last) { body(i, 0, s.batch, first, last); });
     }
     return;
   }
+  const core::Scratch<std::int64_t> bounds(static_cast<std::size_t>(RowChunks::memory(s)));
+  RowChunks chunks(s, split, bounds.get());
   for (std::int64_t from = 0; from < count; from += split.steps) {
-    const std::int64_t to = smaller(from + split.steps, count);
-    core::parallel_for(s.batch, split.rows, [&](std::int64_t first, std::int64_t last) {
-      for (std::int64_t i = from; i < to; ++i) {
+    const std::int64_t to = smaller(from + split.steps, count), low = smaller(from, larger(walk.steps - 1, 0)),
+                       high = smaller(to, walk.steps);
+    chunks.cut(walk.backward ? walk.steps - high : low, walk.backward ? walk.steps - low : high);
+    core::parallel_chunks(chunks.count(), [&](std::int64_t chunk) {
+      const std::int64_t first = chunks.first(chunk), last = chunks.last(chunk);
+      for (std::int64_t i = from, due = from; i < to; ++i) {
+        if (i == due) ahead(i, due = smaller(i + block, to), first, last);
         begin(i, first, last);
         body(i, first, last, std::int64_t{0}, panels);
       }
     });
   }
+}
+
+/// The same for a backward pass, which has one step more and nothing to do ahead.
+template <class Body>
+void over_time(const Sequence& s, const Walk& walk, const Split& split, std::int64_t panels, const Body& body) {
+  const std::int64_t count = walk.steps + 1;
+  over_time(
+      s, walk, split, panels, count, count, [](std::int64_t, std::int64_t, std::int64_t, std::int64_t) {},
+      [](std::int64_t, std::int64_t, std::int64_t) {}, body);
 }
 
 }  // namespace

@@ -145,8 +145,9 @@ Tensor attend(const Tensor& query, const Tensor& key, const Tensor& value, const
   finish_call(options, call);
   const Tensor log_sum = run_forward(call.attention, y);
   if (core::needs_grad(q, k, v))
-    core::record(kOp, y, {q, k, v},
-                 [call, log_sum, q = q.detach(), k = k.detach(), v = v.detach(), y = y.detach()](core::Gradients& g) {
+    core::record(kOp, y, {q, k, v}, core::saved(q.detach(), k.detach(), v.detach(), y.detach(), call.mask),
+                 [call, log_sum](core::Gradients& g, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& y,
+                                 const Tensor&) {
                    const Tensor dy = with_contiguous_rows(g.dy());
                    const Tensor dq = Tensor::empty_like(q), dk = Tensor::empty_like(k), dv = Tensor::empty_like(v);
                    const AttentionGradients gradients{y.f32(),      log_sum.f32(), dy.f32(),     steps_of(dy),
@@ -215,15 +216,16 @@ Tensor self_attention(const Tensor& packed, const Tensor& attn_mask, const Tenso
   finish_call({attn_mask, lengths, dropout_p, is_causal, scale}, call);
   const Tensor log_sum = run_forward(call.attention, y);
   if (core::needs_grad(x))
-    core::record(op, y, {x}, [call, log_sum, in, out, width, x = x.detach(), y = y.detach()](core::Gradients& g) {
-      const Tensor dy = row_major(g.dy()), dx = Tensor::empty_like(x);
-      float* const d = dx.f32_out();
-      const AttentionGradients gradients{y.f32(),   log_sum.f32(), dy.f32(), out, d,
-                                         d + width, d + 2 * width, in,       in,  in};
-      core::launch(3 * work_of(call.attention),
-                   [a = call.attention, gradients] { kernels::attention_backward(a, gradients); });
-      g.set(0, dx);
-    });
+    core::record(op, y, {x}, core::saved(x.detach(), y.detach(), call.mask),
+                 [call, log_sum, in, out, width](core::Gradients& g, const Tensor& x, const Tensor& y, const Tensor&) {
+                   const Tensor dy = row_major(g.dy()), dx = Tensor::empty_like(x);
+                   float* const d = dx.f32_out();
+                   const AttentionGradients gradients{y.f32(),   log_sum.f32(), dy.f32(), out, d,
+                                                      d + width, d + 2 * width, in,       in,  in};
+                   core::launch(3 * work_of(call.attention),
+                                [a = call.attention, gradients] { kernels::attention_backward(a, gradients); });
+                   g.set(0, dx);
+                 });
   return y;
 }
 
@@ -251,6 +253,8 @@ Tensor attend_cached(const Tensor& packed, const Tensor& keys, const Tensor& val
   const AttentionSteps stored{capacity * width, size, width};
   const Shape block{batch, added, width};
   const std::int64_t from = length * width;
+  core::writes_into(keys);
+  core::writes_into(values);
   copy_region({x, width, block, x.strides()}, {keys, from, block, keys.strides()});
   copy_region({x, 2 * width, block, x.strides()}, {values, from, block, values.strides()});
   const Tensor y = Tensor::empty({batch, added, width});

@@ -68,8 +68,8 @@ Tensor ternary(Ternary op, const Tensor& dy, const Tensor& a, const Tensor& b) {
   return y;
 }
 
-/// `saved` when the gradient that needs it is wanted.
-Tensor saved_for(const Tensor& wanted_by, const Tensor& saved) { return wanted_by.requires_grad() ? saved : Tensor(); }
+/// `x` when the gradient that needs it is wanted.
+Tensor needed_by(const Tensor& wanted, const Tensor& x) { return wanted.requires_grad() ? x : Tensor(); }
 
 }  // namespace
 
@@ -79,7 +79,7 @@ Tensor add(const Tensor& left, const Tensor& right) {
   const Tensor& b = as_float32(right, converted[1]);
   const Tensor y = binary("add", Binary::add, a, b);
   if (core::needs_grad(a, b))
-    core::record("add", y, {a, b}, [a_shape = a.shape(), b_shape = b.shape()](core::Gradients& g) {
+    core::record("add", y, {a, b}, core::saved(), [a_shape = a.shape(), b_shape = b.shape()](core::Gradients& g) {
       if (g.wants(0)) g.set(0, sum_to_shape(g.dy(), a_shape));
       if (g.wants(1)) g.set(1, sum_to_shape(g.dy(), b_shape));
     });
@@ -92,7 +92,7 @@ Tensor sub(const Tensor& left, const Tensor& right) {
   const Tensor& b = as_float32(right, converted[1]);
   const Tensor y = binary("sub", Binary::sub, a, b);
   if (core::needs_grad(a, b))
-    core::record("sub", y, {a, b}, [a_shape = a.shape(), b_shape = b.shape()](core::Gradients& g) {
+    core::record("sub", y, {a, b}, core::saved(), [a_shape = a.shape(), b_shape = b.shape()](core::Gradients& g) {
       if (g.wants(0)) g.set(0, sum_to_shape(g.dy(), a_shape));
       if (g.wants(1)) g.set(1, neg(sum_to_shape(g.dy(), b_shape)));
     });
@@ -105,11 +105,10 @@ Tensor mul(const Tensor& left, const Tensor& right) {
   const Tensor& b = as_float32(right, converted[1]);
   const Tensor y = binary("mul", Binary::mul, a, b);
   if (core::needs_grad(a, b))
-    core::record("mul", y, {a, b},
-                 [a_shape = a.shape(), b_shape = b.shape(), a_saved = saved_for(b, a),
-                  b_saved = saved_for(a, b)](core::Gradients& g) {
-                   if (g.wants(0)) g.set(0, sum_to_shape(binary("mul", Binary::mul, g.dy(), b_saved), a_shape));
-                   if (g.wants(1)) g.set(1, sum_to_shape(binary("mul", Binary::mul, g.dy(), a_saved), b_shape));
+    core::record("mul", y, {a, b}, core::saved(needed_by(b, a), needed_by(a, b)),
+                 [a_shape = a.shape(), b_shape = b.shape()](core::Gradients& g, const Tensor& a, const Tensor& b) {
+                   if (g.wants(0)) g.set(0, sum_to_shape(binary("mul", Binary::mul, g.dy(), b), a_shape));
+                   if (g.wants(1)) g.set(1, sum_to_shape(binary("mul", Binary::mul, g.dy(), a), b_shape));
                  });
   return y;
 }
@@ -120,11 +119,12 @@ Tensor div(const Tensor& left, const Tensor& right) {
   const Tensor& b = as_float32(right, converted[1]);
   const Tensor y = binary("div", Binary::div, a, b);
   if (core::needs_grad(a, b))
-    core::record("div", y, {a, b}, [a_shape = a.shape(), b, a_saved = saved_for(b, a)](core::Gradients& g) {
-      if (g.wants(0)) g.set(0, sum_to_shape(binary("div", Binary::div, g.dy(), b), a_shape));
-      if (!g.wants(1)) return;
-      g.set(1, sum_to_shape(ternary(Ternary::div_backward, g.dy(), a_saved, b), b.shape()));
-    });
+    core::record("div", y, {a, b}, core::saved(needed_by(b, a), b),
+                 [a_shape = a.shape()](core::Gradients& g, const Tensor& a, const Tensor& b) {
+                   if (g.wants(0)) g.set(0, sum_to_shape(binary("div", Binary::div, g.dy(), b), a_shape));
+                   if (!g.wants(1)) return;
+                   g.set(1, sum_to_shape(ternary(Ternary::div_backward, g.dy(), a, b), b.shape()));
+                 });
   return y;
 }
 
@@ -134,7 +134,7 @@ Tensor pow(const Tensor& left, const Tensor& right) {
   const Tensor& b = as_float32(right, converted[1]);
   const Tensor y = binary("pow", Binary::pow, a, b);
   if (core::needs_grad(a, b))
-    core::record("pow", y, {a, b}, [a, b](core::Gradients& g) {
+    core::record("pow", y, {a, b}, core::saved(a, b), [](core::Gradients& g, const Tensor& a, const Tensor& b) {
       if (g.wants(0)) g.set(0, sum_to_shape(ternary(Ternary::pow_backward_base, g.dy(), a, b), a.shape()));
       if (g.wants(1)) g.set(1, sum_to_shape(ternary(Ternary::pow_backward_exponent, g.dy(), a, b), b.shape()));
     });
@@ -149,7 +149,7 @@ Tensor extreme(const char* name, Binary op, Ternary backward, const Tensor& left
   const Tensor& b = as_float32(right, converted[1]);
   const Tensor y = binary(name, op, a, b);
   if (core::needs_grad(a, b))
-    core::record(name, y, {a, b}, [backward, a, b](core::Gradients& g) {
+    core::record(name, y, {a, b}, core::saved(a, b), [backward](core::Gradients& g, const Tensor& a, const Tensor& b) {
       if (g.wants(0)) g.set(0, sum_to_shape(ternary(backward, g.dy(), a, b), a.shape()));
       if (g.wants(1)) g.set(1, sum_to_shape(ternary(backward, g.dy(), b, a), b.shape()));
     });
@@ -170,6 +170,7 @@ namespace {
 Tensor add_for_tape(const Tensor& a, const Tensor& b, bool in_place) {
   if (!in_place) return binary("add", Binary::add, a, b);
   Tensor converted;
+  core::writes_into(a);
   launch_flat(Binary::add, a, in_order(b, a.order(), converted), a);
   return a;
 }

@@ -83,11 +83,12 @@ Tensor where(const Tensor& condition, const Tensor& left, const Tensor& right) {
   const Tensor a = cast(left, type), b = cast(right, type);
   const Tensor y = choose("where", condition, a, b);
   if (core::needs_grad(a, b))
-    core::record("where", y, {a, b}, [condition, a_shape = a.shape(), b_shape = b.shape()](core::Gradients& g) {
-      const Tensor zero = Tensor::scalar(0.0f);
-      if (g.wants(0)) g.set(0, sum_to_shape(choose("where", condition, g.dy(), zero), a_shape));
-      if (g.wants(1)) g.set(1, sum_to_shape(choose("where", condition, zero, g.dy()), b_shape));
-    });
+    core::record("where", y, {a, b}, core::saved(condition),
+                 [a_shape = a.shape(), b_shape = b.shape()](core::Gradients& g, const Tensor& condition) {
+                   const Tensor zero = Tensor::scalar(0.0f);
+                   if (g.wants(0)) g.set(0, sum_to_shape(choose("where", condition, g.dy(), zero), a_shape));
+                   if (g.wants(1)) g.set(1, sum_to_shape(choose("where", condition, zero, g.dy()), b_shape));
+                 });
   return y;
 }
 
@@ -95,7 +96,7 @@ Tensor masked_fill(const Tensor& x, const Tensor& mask, double value) {
   check_condition("masked_fill", mask);
   const Tensor y = choose("masked_fill", mask, full(Shape{}, value, x.dtype()), x);
   if (core::needs_grad(x))
-    core::record("masked_fill", y, {x}, [mask, shape = x.shape()](core::Gradients& g) {
+    core::record("masked_fill", y, {x}, core::saved(mask), [shape = x.shape()](core::Gradients& g, const Tensor& mask) {
       g.set(0, sum_to_shape(choose("masked_fill", mask, Tensor::scalar(0.0f), g.dy()), shape));
     });
   return y;

@@ -167,15 +167,9 @@ struct Saved {
   Order order;                  // of the output
 };
 
-/// Whether dy may be written over: nothing but the tape refers to it.
-bool is_spent(const Tensor& dy) {
-  const core::Storage& storage = *dy.body()->storage;
-  return dy.body()->use_count() == 1 && storage.use_count() == 1 && !storage.is_borrowed();
-}
-
 /// dz = dy activation'(.) and the gradient of the bias, in one pass.
 Tensor through_activation(const Saved& saved, core::Gradients& g) {
-  const bool spent = is_spent(g.dy());
+  const bool spent = core::is_sole_owner(g.dy());  // asked here: dy below may be a second handle
   const Tensor dy = to_order(g.dy(), saved.order);
   const Activation activation = saved.layer.activation;
   const bool wants_bias = g.wants(2);
@@ -222,11 +216,14 @@ Tensor run_layer(const char* op, const Layer& layer, const Tensor& x, const Tens
     core::launch(y.numel() * 4, [activation, n = y.numel(), z = z.f32(), y = y.f32_out()] {
       kernels::linear_activation(activation, n, z, y);
     });
-  if (recorded)
-    core::record(op, y, {x, weight, bias},
-                 [saved = Saved{layer, x.detach(), weight.detach(),
-                                activation == Activation::none ? Tensor() : (keeps_input ? z : y.detach()),
-                                order}](core::Gradients& g) { layer_backward(saved, g); });
+  if (recorded) {
+    Saved saved{layer, x.detach(), weight.detach(),
+                activation == Activation::none ? Tensor() : (keeps_input ? z : y.detach()), order};
+    auto read = core::saved(weight.requires_grad() ? saved.x : Tensor(), x.requires_grad() ? saved.weight : Tensor(),
+                            saved.activated);
+    core::record(op, y, {x, weight, bias}, std::move(read),
+                 [saved = std::move(saved)](core::Gradients& g) { layer_backward(saved, g); });
+  }
   return y;
 }
 

@@ -15,18 +15,21 @@ std::int64_t whole_number(const char* op, double value) {
   return static_cast<std::int64_t>(value);
 }
 
-}  // namespace
-
-void fill_(const Tensor& x, double value) {
-  const std::int64_t whole = x.dtype() == DType::int64 ? whole_number("fill_", value) : 0;
+void write_all(const char* op, const Tensor& x, double value, bool is_new) {
+  const std::int64_t whole = x.dtype() == DType::int64 ? whole_number(op, value) : 0;
+  if (!is_new) core::writes_into(x);
   core::launch(x.numel(), [type = element_of(x.dtype()), to = x.data(), n = x.numel(), value, whole] {
     kernels::fill(type, to, n, value, whole);
   });
 }
 
+}  // namespace
+
+void fill_(const Tensor& x, double value) { write_all("fill_", x, value, /*is_new=*/false); }
+
 Tensor full(const Shape& shape, double value, DType dtype) {
   const Tensor y = Tensor::empty(shape, dtype);
-  fill_(y, value);
+  write_all("full", y, value, /*is_new=*/true);
   return y;
 }
 

@@ -178,21 +178,32 @@ Tensor cross_entropy(const Tensor& input, const Tensor& target, const Tensor& we
   Classified saved = c;
   saved.x = c.x.detach();
   saved.target = c.target.detach();
-  const auto backward = [c = std::move(saved), dx = std::move(dx)](core::Gradients& g) mutable {
+  const auto backward = [read = core::saved_list({saved.x, saved.target, saved.weight}), c = std::move(saved),
+                         dx = std::move(dx)](core::Gradients& g) mutable {
     const Tensor dy = row_major(g.dy());
+    const auto check_unchanged = [&] {
+      for (const auto& each : read) g.check_unchanged(each);
+    };
     if (g.wants(0)) {
       // Scaled in place and given away: a second backward() through a retained graph computes it afresh.
       Tensor gradient = std::move(dx);
-      if (!gradient) run_cross_entropy(c, Tensor(), gradient = Tensor::empty_like(c.x));
+      if (!gradient) {
+        check_unchanged();
+        run_cross_entropy(c, Tensor(), gradient = Tensor::empty_like(c.x));
+      }
       scale_by(c, dy, gradient);
       g.set(0, std::move(gradient));
     }
-    if (c.has_probabilities() && g.wants(1)) g.set(1, probabilities_gradient(c, dy));
+    if (c.has_probabilities() && g.wants(1)) {
+      check_unchanged();
+      g.set(1, probabilities_gradient(c, dy));
+    }
   };
+  // The first backward() finds the gradient of the logits done: what it reads of them is checked where it does.
   if (c.has_probabilities())
-    core::record("cross_entropy", y, {c.x, c.target}, backward);
+    core::record("cross_entropy", y, {c.x, c.target}, core::saved(), backward);
   else
-    core::record("cross_entropy", y, {c.x}, backward);
+    core::record("cross_entropy", y, {c.x}, core::saved(), backward);
   return y;
 }
 
@@ -211,7 +222,7 @@ Tensor nll_loss(const Tensor& log_probabilities, const Tensor& target, const Ten
 
   const Tensor x = c.x;
   c.x = x.detach();
-  core::record(op, y, {x}, [c](core::Gradients& g) {
+  core::record(op, y, {x}, core::saved(c.weight), [c](core::Gradients& g) {
     const Tensor dy = row_major(g.dy()), dx = Tensor::empty_like(c.x);
     core::launch(c.x.numel(), [shape = nll_shape(c), options = c.options(), target = c.target.i64(),
                                divisor = c.divisor_out(), per_row = c.per_row(), dy = dy.f32(), dx = dx.f32_out()] {

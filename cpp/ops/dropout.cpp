@@ -31,7 +31,7 @@ Tensor dropout(const Tensor& x, double p) {
   const Tensor stream = random_stream(x.numel());
   Tensor y = drop(x, stream, p);
   if (core::needs_grad(x)) {
-    core::record("dropout", y, {x}, [stream, p, order = x.order()](core::Gradients& gradients) {
+    core::record("dropout", y, {x}, core::saved(), [stream, p, order = x.order()](core::Gradients& gradients) {
       gradients.set(0, drop(to_order(gradients.dy(), order), stream, p));
     });
   }

@@ -81,7 +81,10 @@ std::tuple<Tensor, Tensor> gru(const Tensor& x, const Tensor& h0, const std::vec
   clear_padding(s.batch, y);
   if (s.keep) {
     s.detach();
-    core::record("gru", {y, h_n}, inputs, [s = std::move(s)](core::Gradients& g) { backward(s, g); });
+    std::vector<Tensor> read = read_again(s.batch, s.weights);
+    read.push_back(s.h0);
+    core::record("gru", {y, h_n}, inputs, core::saved_list(read),
+                 [s = std::move(s)](core::Gradients& g) { backward(s, g); });
   }
   return {y, h_n};
 }

@@ -46,13 +46,14 @@ Tensor take(const char* op, const Tensor& x, int dim, const Tensor& indices) {
   if (y.numel() > 0)
     core::launch(y.numel(), [=] { kernels::take_forward(s, item_bytes, x.data(), indices.i64(), y.data()); });
   if (core::needs_grad(x))
-    core::record(op, y, {x}, [s, indices, from = x.shape(), order = x.order()](core::Gradients& gradients) {
-      const Tensor dy = to_order(gradients.dy(), order);
-      Tensor dx = Tensor::empty(from, DType::float32, order);
-      const std::int64_t work = dx.numel() + dy.numel();
-      core::launch(work, [=] { kernels::take_backward(s, dy.f32(), indices.i64(), dx.f32_out()); });
-      gradients.set(0, dx);
-    });
+    core::record(op, y, {x}, core::saved(),
+                 [s, indices, from = x.shape(), order = x.order()](core::Gradients& gradients) {
+                   const Tensor dy = to_order(gradients.dy(), order);
+                   Tensor dx = Tensor::empty(from, DType::float32, order);
+                   const std::int64_t work = dx.numel() + dy.numel();
+                   core::launch(work, [=] { kernels::take_backward(s, dy.f32(), indices.i64(), dx.f32_out()); });
+                   gradients.set(0, dx);
+                 });
   return y;
 }
 
@@ -130,7 +131,7 @@ Tensor slice(const Tensor& x, std::int64_t dim_from_either_end, std::int64_t sta
   const std::int64_t size = (stop - start) / step + ((stop - start) % step != 0);
   Tensor y = copied(Region::whole(x).part(dim, start, size, step));
   if (core::needs_grad(x))
-    core::record("slice", y, {x},
+    core::record("slice", y, {x}, core::saved(),
                  [part = PartGradient{x.shape(), x.order(), dim, start, size, step}](core::Gradients& gradients) {
                    gradients.set(0, part(gradients.dy()));
                  });
@@ -147,7 +148,7 @@ Tensor select(const Tensor& x, std::int64_t dim_from_either_end, std::int64_t in
   Tensor y =
       copied(Region::whole(x).part(dim, at, 1)).view_as(without_dim(x.shape(), dim), without_dim(x.order(), dim));
   if (core::needs_grad(x))
-    core::record("select", y, {x},
+    core::record("select", y, {x}, core::saved(),
                  [part = PartGradient{x.shape(), x.order(), dim, at, 1, 1}](core::Gradients& gradients) {
                    gradients.set(0, part(with_dim(gradients.dy(), part.dim)));
                  });
@@ -203,7 +204,7 @@ Tensor gather(const Tensor& input, std::int64_t dim_from_either_end, const Tenso
   if (y.numel() > 0)
     core::launch(2 * y.numel(), [=] { kernels::gather_forward(s, item_bytes, x.data(), checked.i64(), y.data()); });
   if (core::needs_grad(input))
-    core::record("gather", y, {input},
+    core::record("gather", y, {input}, core::saved(),
                  [s, checked, shape = input.shape(), order = input.order()](core::Gradients& gradients) {
                    const Tensor dy = row_major(gradients.dy());
                    Tensor dx = Tensor::empty(shape, DType::float32, order);

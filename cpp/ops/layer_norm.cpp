@@ -91,10 +91,11 @@ Tensor normalised(const char* op, const Tensor& input, const Tensor& weight, con
                });
   if (core::needs_grad(input, weight, bias)) {
     const auto closure = [layer, statistics](core::Gradients& g) { backward(layer, statistics, g); };
+    const auto saved = core::saved(layer.x, input.requires_grad() ? layer.weight : Tensor());
     if (layer.centered)
-      core::record(op, y, {input, weight, bias}, closure);
+      core::record(op, y, {input, weight, bias}, saved, closure);
     else
-      core::record(op, y, {input, weight}, closure);
+      core::record(op, y, {input, weight}, saved, closure);
   }
   return y;
 }

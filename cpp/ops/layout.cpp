@@ -10,7 +10,8 @@ Tensor to_order(const Tensor& x, const Order& order) {
   if (core::same_layout(x.shape(), x.order(), order)) return x;
   Tensor y;
   in_order(x, order, y);
-  if (core::needs_grad(x)) core::record("to_order", y, {x}, [](core::Gradients& g) { g.set(0, g.dy()); });
+  if (core::needs_grad(x))
+    core::record("to_order", y, {x}, core::saved(), [](core::Gradients& g) { g.set(0, g.dy()); });
   return y;
 }
 
@@ -45,7 +46,7 @@ void copy_dense(const Tensor& from, const Tensor& to) {
 Tensor clone(const Tensor& x) {
   const Tensor y = Tensor::empty_like(x);
   copy_dense(x, y);
-  if (core::needs_grad(x)) core::record("clone", y, {x}, [](core::Gradients& g) { g.set(0, g.dy()); });
+  if (core::needs_grad(x)) core::record("clone", y, {x}, core::saved(), [](core::Gradients& g) { g.set(0, g.dy()); });
   return y;
 }
 
@@ -60,6 +61,7 @@ void copy_(const Tensor& target, const Tensor& source) {
     core::NoGrad no_grad;
     from = clone(from);
   }
+  core::writes_into(target);
   if (same_layout) return copy_dense(from, target);
   const Shape own = from.strides();
   const int added = shape.rank() - from.rank();

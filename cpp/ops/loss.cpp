@@ -61,8 +61,9 @@ Tensor pointwise(const Pointwise& loss, const Tensor& x, const Tensor& any_targe
       kernels::pointwise_loss_total(kind, inputs, n, divisor, y);
   });
   if (core::needs_grad(x, target))
-    core::record(loss.op, y, {x, target},
-                 [loss, each, divisor, n, x = x.detach(), target = target.detach()](core::Gradients& g) {
+    core::record(loss.op, y, {x, target}, core::saved(x.detach(), target.detach(), loss.weight, loss.pos_weight),
+                 [loss, each, divisor, n](core::Gradients& g, const Tensor& x, const Tensor& target, const Tensor&,
+                                          const Tensor&) {
                    const Tensor dy = each ? to_order(g.dy(), x.order()) : g.dy();
                    const Tensor dx = g.wants(0) ? Tensor::empty_like(x) : Tensor();
                    const Tensor dtarget = g.wants(1) ? Tensor::empty_like(target) : Tensor();

@@ -208,7 +208,10 @@ std::tuple<Tensor, Tensor, Tensor> lstm(const Tensor& x, const Tensor& h0, const
   clear_padding(s.batch, y);
   if (s.keep) {
     s.detach();
-    core::record("lstm", {y, h_n, c_n}, inputs, [s = std::move(s)](core::Gradients& g) { backward(s, g); });
+    std::vector<Tensor> read = read_again(s.batch, s.weights);
+    read.insert(read.end(), {s.h0, s.c0, s.mask, s.zoneout_h, s.zoneout_c});
+    core::record("lstm", {y, h_n, c_n}, inputs, core::saved_list(read),
+                 [s = std::move(s)](core::Gradients& g) { backward(s, g); });
   }
   return {y, h_n, c_n};
 }

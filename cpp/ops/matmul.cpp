@@ -145,11 +145,13 @@ Tensor fold_broadcast(Tensor gradient, const Shape& shape) {
 Tensor matmul_matrices(const Tensor& a, const Tensor& b) {
   const Tensor y = multiply(a, false, b, false);
   if (core::needs_grad(a, b))
-    core::record("matmul", y, {a, b}, [a = a.detach(), b = b.detach()](core::Gradients& g) {
-      const Tensor& dy = g.dy();
-      if (g.wants(0)) g.set(0, fold_broadcast(multiply(dy, false, b, true), a.shape()));
-      if (g.wants(1)) g.set(1, fold_broadcast(multiply(a, true, dy, false), b.shape()));
-    });
+    core::record("matmul", y, {a, b},
+                 core::saved(b.requires_grad() ? a.detach() : Tensor(), a.requires_grad() ? b.detach() : Tensor()),
+                 [a_shape = a.shape(), b_shape = b.shape()](core::Gradients& g, const Tensor& a, const Tensor& b) {
+                   const Tensor& dy = g.dy();
+                   if (g.wants(0)) g.set(0, fold_broadcast(multiply(dy, false, b, true), a_shape));
+                   if (g.wants(1)) g.set(1, fold_broadcast(multiply(a, true, dy, false), b_shape));
+                 });
   return y;
 }
 
@@ -282,11 +284,19 @@ Tensor linear(const Tensor& input, const Tensor& weight, const Tensor& bias, con
       if (keeps_input) kernels::linear_activation(activation, n, product.c, y);
     });
   }
-  if (recorded)
-    core::record("linear", y, {x, weight, bias},
-                 [saved = LinearSaved{source.detach(), weight.detach(),
-                                      activation == Activation::none ? Tensor() : (keeps_input ? z : y.detach()),
-                                      activation, rows, in, out}](core::Gradients& g) { linear_backward(saved, g); });
+  if (recorded) {
+    LinearSaved saved{source.detach(),
+                      weight.detach(),
+                      activation == Activation::none ? Tensor() : (keeps_input ? z : y.detach()),
+                      activation,
+                      rows,
+                      in,
+                      out};
+    auto read = core::saved(weight.requires_grad() ? saved.x : Tensor(), x.requires_grad() ? saved.weight : Tensor(),
+                            saved.activated);
+    core::record("linear", y, {x, weight, bias}, std::move(read),
+                 [saved = std::move(saved)](core::Gradients& g) { linear_backward(saved, g); });
+  }
   return y;
 }
 

@@ -102,7 +102,10 @@ Tensor normalised(const Tensor& input, const Layer& layer, const Statistics& sta
     saved.x = layer.x.detach();
     if (layer.weight) saved.weight = layer.weight.detach();
     if (layer.bias) saved.bias = layer.bias.detach();
+    // Where ReLU was is seen by computing its input again.
+    const bool reads_weight = layer.relu || input.requires_grad();
     core::record(layer.op, y, {input, layer.weight, layer.bias},
+                 core::saved(saved.x, reads_weight ? saved.weight : Tensor(), layer.relu ? saved.bias : Tensor()),
                  [saved, statistics](core::Gradients& g) { backward(saved, statistics, g); });
   }
   return y;
@@ -112,6 +115,8 @@ Tensor normalised(const Tensor& input, const Layer& layer, const Statistics& sta
 void update_running(const Layer& layer, const Statistics& statistics, const Tensor& running_mean,
                     const Tensor& running_var, double momentum) {
   if (layer.x.numel() == 0) return;
+  if (running_mean) core::writes_into(running_mean);
+  if (running_var) core::writes_into(running_var);
   const auto count = static_cast<double>(layer.rows());
   core::launch(2 * statistics.n,
                [out = statistics.out(), instances = layer.instances, channels = layer.channels(), momentum,

@@ -102,6 +102,9 @@ Tensor isfinite(const Tensor& x);
 Tensor sum(const Tensor& x, const Dims& dims, bool keepdim);
 Tensor mean(const Tensor& x, const Dims& dims, bool keepdim);
 Tensor var(const Tensor& x, const Dims& dims, bool keepdim, std::int64_t correction);
+/// sqrt(var), also where the squares are too small or too large for float32. Where it is 0, the gradient is 0
+/// (PyTorch).
+Tensor standard_deviation(const Tensor& x, const Dims& dims, bool keepdim, std::int64_t correction);
 Tensor amax(const Tensor& x, const Dims& dims, bool keepdim);  // ties share the gradient evenly
 Tensor amin(const Tensor& x, const Dims& dims, bool keepdim);
 std::tuple<Tensor, Tensor> max(const Tensor& x, std::int64_t dim, bool keepdim);  // values, indices (the first)
@@ -227,7 +230,7 @@ Tensor layer_norm(const Tensor& x, const Dims& normalized_shape, const Tensor& w
 Tensor rms_norm(const Tensor& x, const Dims& normalized_shape, const Tensor& weight, std::optional<double> eps);
 
 // ---- embedding.cpp ----------------------------------------------------------------------------------------------
-/// y[...] = weight[indices[...]]: weight (V, D), indices (...) int64 in [-V, V), y (..., D). Row `padding_idx` (-1:
+/// y[...] = weight[indices[...]]: weight (V, D), indices (...) int64 in [0, V), y (..., D). Row `padding_idx` (-1:
 /// none) gets no gradient. With `sparse` a weight that is a row-major leaf gets a row-sparse gradient (row_gradient.h),
 /// at a cost in proportion to the indices; else a dense one. Same bits either way, for any number of threads.
 Tensor embedding(const Tensor& weight, const Tensor& indices, std::int64_t padding_idx, bool sparse);

@@ -54,13 +54,14 @@ void check_parameter(const char* op, std::size_t i, const Tensor& p) {
   NV_CHECK_TYPE(p.dtype() == DType::float32, op, "parameter ", i, " must be float32, got ", p.dtype());
 }
 
-/// Its gradient, checked; null when there is none.
-const Ref<TensorBody>& gradient_of(const char* op, std::size_t i, const Tensor& p) {
-  const Ref<TensorBody>& g = p.body()->grad;
+/// Its gradient, checked; undefined when there is none.
+Tensor gradient_of(const char* op, std::size_t i, const Tensor& p) {
+  Tensor g = core::gradient_as_it_is(p);
   if (g) {
-    NV_CHECK(g->shape == p.shape(), op, "the gradient of parameter ", i, " must have its shape ", p.shape(), ", got ",
-             g->shape);
-    NV_CHECK_TYPE(g->dtype == DType::float32, op, "the gradient of parameter ", i, " must be float32, got ", g->dtype);
+    NV_CHECK(g.shape() == p.shape(), op, "the gradient of parameter ", i, " must have its shape ", p.shape(), ", got ",
+             g.shape());
+    NV_CHECK_TYPE(g.dtype() == DType::float32, op, "the gradient of parameter ", i, " must be float32, got ",
+                  g.dtype());
   }
   return g;
 }
@@ -115,7 +116,7 @@ StepList collect(const char* op, const std::vector<Tensor>& parameters, const st
   std::size_t capacity = 0;
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     check_parameter(op, i, parameters[i]);
-    gradients.emplace_back(gradient_of(op, i, parameters[i]));
+    gradients.push_back(gradient_of(op, i, parameters[i]));
     capacity += segments_of(op, i, gradients[i], row_sparse);
   }
   for (const StateList& list : states) check_state(op, list, parameters);
@@ -125,9 +126,13 @@ StepList collect(const char* op, const std::vector<Tensor>& parameters, const st
     const TensorBody& p = *parameters[i].body();
     if (!gradients[i]) continue;
     Tensor gradient = std::move(gradients[i]);
+    core::writes_into(parameters[i]);
     std::array<float*, 3> state{};
     for (std::size_t k = 0; k < 3; ++k)
-      if (states[k].used) state[k] = states[k].tensors[i].f32_out();
+      if (states[k].used) {
+        core::writes_into(states[k].tensors[i]);
+        state[k] = states[k].tensors[i].f32_out();
+      }
     if (const core::RowGradient* const sparse = core::rows_of(gradient)) {
       append_rows(list, *sparse, static_cast<float*>(p.storage->data()), state);
       list.gradients.push_back(std::move(gradient));
@@ -174,10 +179,11 @@ StepList collect_gradients(const char* op, const std::vector<Tensor>& parameters
   StepList list(parameters.size());
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     check_parameter(op, i, parameters[i]);
-    Tensor gradient(gradient_of(op, i, parameters[i]));
+    Tensor gradient = gradient_of(op, i, parameters[i]);
     if (!gradient) continue;
     const core::RowGradient* const sparse = core::rows_of(gradient);
     const Tensor& values = sparse ? sparse->values : gradient;
+    core::writes_into(values);
     list.append(nullptr, values.f32_out(), {}, values.numel());
     list.gradients.push_back(std::move(gradient));
   }

@@ -144,7 +144,7 @@ std::pair<Tensor, Tensor> max_of(const char* op, const Plan& plan, const Tensor&
     kernels::max_pool_forward(pool, x, y, places);
   });
   if (recorded)
-    core::record(op, y, {input}, [plan, places, shape = x.shape()](core::Gradients& g) {
+    core::record(op, y, {input}, core::saved(), [plan, places, shape = x.shape()](core::Gradients& g) {
       const Tensor dy = to_order(g.dy(), plan.order), dx = Tensor::empty(shape, DType::float32, plan.order);
       core::launch(2 * dx.numel(), [pool = plan.pool, places = places_in(plan, places), dy = dy.f32(),
                                     dx = dx.f32_out()] { kernels::max_pool_backward(pool, dy, places, dx); });
@@ -163,7 +163,7 @@ Tensor average_of(const char* op, const Plan& plan, const Tensor& input, const P
     kernels::average_pool_forward(pool, divisor, x, y);
   });
   if (core::needs_grad(input))
-    core::record(op, y, {input}, [plan, divisor, shape = x.shape()](core::Gradients& g) {
+    core::record(op, y, {input}, core::saved(), [plan, divisor, shape = x.shape()](core::Gradients& g) {
       const Tensor dy = to_order(g.dy(), plan.order), dx = Tensor::empty(shape, DType::float32, plan.order);
       core::launch(2 * dx.numel(), [pool = plan.pool, divisor, dy = dy.f32(), dx = dx.f32_out()] {
         kernels::average_pool_backward(pool, divisor, dy, dx);

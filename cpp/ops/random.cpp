@@ -43,6 +43,22 @@ kernels::TruncatedNormal truncated_normal(double mean, double std, double low, d
           mirror};
 }
 
+void draw_uniform(const Tensor& x, double low, double high) {
+  const std::int64_t n = x.numel();
+  const Tensor stream = random_stream(n);
+  const auto from = static_cast<float>(low), to = static_cast<float>(high);
+  const float largest = from == to ? from : std::nextafter(to, from);
+  core::launch(n * kUniformWork, [=] { kernels::random_uniform(stream.i64(), from, to, largest, x.f32_out(), n); });
+}
+
+void draw_normal(const Tensor& x, double mean, double std) {
+  const std::int64_t n = x.numel();
+  const Tensor stream = random_stream(n);
+  core::launch(n * kNormalWork, [=] {
+    kernels::random_normal(stream.i64(), static_cast<float>(mean), static_cast<float>(std), x.f32_out(), n);
+  });
+}
+
 }  // namespace
 
 Tensor random_stream(std::int64_t count) {
@@ -60,13 +76,13 @@ std::uint32_t probability_threshold(double probability) {
 
 Tensor rand(const Shape& shape) {
   Tensor y = Tensor::empty(shape);
-  uniform_(y, 0.0, 1.0);
+  draw_uniform(y, 0.0, 1.0);
   return y;
 }
 
 Tensor randn(const Shape& shape) {
   Tensor y = Tensor::empty(shape);
-  normal_(y, 0.0, 1.0);
+  draw_normal(y, 0.0, 1.0);
   return y;
 }
 
@@ -91,21 +107,15 @@ Tensor randperm(std::int64_t n) {
 void uniform_(const Tensor& x, double low, double high) {
   check_float("uniform_", x);
   check_range("uniform_", low, high);
-  const std::int64_t n = x.numel();
-  const Tensor stream = random_stream(n);
-  const auto from = static_cast<float>(low), to = static_cast<float>(high);
-  const float largest = from == to ? from : std::nextafter(to, from);
-  core::launch(n * kUniformWork, [=] { kernels::random_uniform(stream.i64(), from, to, largest, x.f32_out(), n); });
+  core::writes_into(x);
+  draw_uniform(x, low, high);
 }
 
 void normal_(const Tensor& x, double mean, double std) {
   check_float("normal_", x);
   check_spread("normal_", mean, std);
-  const std::int64_t n = x.numel();
-  const Tensor stream = random_stream(n);
-  core::launch(n * kNormalWork, [=] {
-    kernels::random_normal(stream.i64(), static_cast<float>(mean), static_cast<float>(std), x.f32_out(), n);
-  });
+  core::writes_into(x);
+  draw_normal(x, mean, std);
 }
 
 void trunc_normal_(const Tensor& x, double mean, double std, double low, double high) {
@@ -119,6 +129,7 @@ void trunc_normal_(const Tensor& x, double mean, double std, double low, double 
   NV_CHECK(distribution.p_high > 0, "trunc_normal_",
            "[low, high] must come within 37 std of the mean, got mean = ", mean, ", std = ", std, ", low = ", low,
            ", high = ", high);
+  core::writes_into(x);
   const Tensor stream = random_stream(n);
   core::launch(n * kQuantileWork,
                [=] { kernels::random_truncated_normal(stream.i64(), distribution, x.f32_out(), n); });
@@ -128,6 +139,7 @@ void bernoulli_(const Tensor& x, double probability) {
   check_float("bernoulli_", x);
   NV_CHECK(probability >= 0 && probability <= 1, "bernoulli_", "probability must be in [0, 1], got ", probability);
   if (probability == 0 || probability == 1) return fill_(x, probability);
+  core::writes_into(x);
   const std::int64_t n = x.numel();
   const Tensor stream = random_stream(n);
   const std::uint32_t threshold = probability_threshold(probability);

@@ -81,6 +81,12 @@ void LayerWeights::detach() {
     if (tensor) tensor = tensor.detach();
 }
 
+std::vector<Tensor> read_again(const SequenceBatch& batch, const LayerWeights& weights) {
+  std::vector<Tensor> read = weights.tensors;
+  read.push_back(batch.packed);
+  return read;
+}
+
 WeightGradients::WeightGradients(const LayerWeights& weights, std::int64_t d, int first_input, const core::Gradients& g)
     : first_(first_input + static_cast<int>(d * weights.per_direction)) {
   for (int i = 0; i < weights.per_direction; ++i)

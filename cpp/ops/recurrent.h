@@ -47,6 +47,9 @@ struct LayerWeights {
   void detach();
 };
 
+/// What the backward of a layer reads, of what others can reach: its input, unless that was packed, and the weights.
+std::vector<Tensor> read_again(const SequenceBatch& batch, const LayerWeights& weights);
+
 /// The gradients of one direction's weights, as kernels write them: like the weights where they are wanted.
 class WeightGradients {
  public:

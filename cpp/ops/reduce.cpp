@@ -144,7 +144,7 @@ Tensor sum_or_mean(const char* op, const Tensor& input, const Dims& dims, bool k
   const Tensor y = empty_result(plan);
   run_sum(plan, x, divisor, y);
   if (core::needs_grad(x))
-    core::record(op, y, {x}, [plan, divisor, shape = x.shape(), order = x.order()](core::Gradients& g) {
+    core::record(op, y, {x}, core::saved(), [plan, divisor, shape = x.shape(), order = x.order()](core::Gradients& g) {
       const Tensor dx = Tensor::empty(shape, DType::float32, order);
       run_sum_backward(plan, to_order(g.dy(), plan.order), divisor, dx);
       g.set(0, dx);
@@ -169,15 +169,16 @@ Tensor extreme(const char* op, const Tensor& input, const Dims& dims, bool keepd
     kernels::reduce_extreme(shape, x, largest, y, nullptr);
   });
   if (core::needs_grad(x))
-    core::record(op, y, {x}, [shape, x = x.detach(), y = y.detach()](core::Gradients& g) {
-      const Tensor dy = to_order(g.dy(), y.order()), count = empty_array(y.numel()), dx = Tensor::empty_like(x);
-      core::launch(x.numel(),
-                   [shape, x = x.f32(), y = y.f32(), count = count.f32_out(), dy = dy.f32(), dx = dx.f32_out()] {
-                     kernels::reduce_count_equal(shape, x, y, count);
-                     kernels::reduce_extreme_backward(shape, x, y, count, dy, dx);
-                   });
-      g.set(0, dx);
-    });
+    core::record(
+        op, y, {x}, core::saved(x.detach(), y.detach()), [shape](core::Gradients& g, const Tensor& x, const Tensor& y) {
+          const Tensor dy = to_order(g.dy(), y.order()), count = empty_array(y.numel()), dx = Tensor::empty_like(x);
+          core::launch(x.numel(),
+                       [shape, x = x.f32(), y = y.f32(), count = count.f32_out(), dy = dy.f32(), dx = dx.f32_out()] {
+                         kernels::reduce_count_equal(shape, x, y, count);
+                         kernels::reduce_extreme_backward(shape, x, y, count, dy, dx);
+                       });
+          g.set(0, dx);
+        });
   return y;
 }
 
@@ -192,13 +193,15 @@ std::tuple<Tensor, Tensor> extreme_with_index(const char* op, const Tensor& inpu
     kernels::reduce_extreme(shape, x, largest, y, index);
   });
   if (core::needs_grad(x))
-    core::record(op, y, {x}, [shape, index, x_shape = x.shape(), x_order = x.order()](core::Gradients& g) {
-      const Tensor dy = to_order(g.dy(), index.order()), dx = Tensor::empty(x_shape, DType::float32, x_order);
-      core::launch(dx.numel(), [shape, dy = dy.f32(), index = index.i64(), dx = dx.f32_out()] {
-        kernels::reduce_index_backward(shape, dy, index, dx);
-      });
-      g.set(0, dx);
-    });
+    core::record(op, y, {x}, core::saved(index),
+                 [shape, x_shape = x.shape(), x_order = x.order()](core::Gradients& g, const Tensor& index) {
+                   const Tensor dy = to_order(g.dy(), index.order()),
+                                dx = Tensor::empty(x_shape, DType::float32, x_order);
+                   core::launch(dx.numel(), [shape, dy = dy.f32(), index = index.i64(), dx = dx.f32_out()] {
+                     kernels::reduce_index_backward(shape, dy, index, dx);
+                   });
+                   g.set(0, dx);
+                 });
   return {y, index};
 }
 
@@ -225,26 +228,86 @@ Tensor extreme_index(const char* op, const Tensor& input, OptionalDim dim, bool 
 Tensor sum(const Tensor& x, const Dims& dims, bool keepdim) { return sum_or_mean("sum", x, dims, keepdim, false); }
 Tensor mean(const Tensor& x, const Dims& dims, bool keepdim) { return sum_or_mean("mean", x, dims, keepdim, true); }
 
-Tensor var(const Tensor& input, const Dims& dims, bool keepdim, std::int64_t correction) {
-  const DimMask reduced = mask_of("var", input, dims);
+namespace {
+
+/// The variance of x, and what the gradient needs.
+struct Variance {
+  Tensor x, mean, y;
+  ReduceShape shape;
+  float freedom;
+
+  /// dx = scale dy (x - mean)
+  static Tensor gradient(const ReduceShape& shape, const Tensor& x, const Tensor& mean, const Tensor& dy, float scale) {
+    const Tensor dx = Tensor::empty_like(x);
+    core::launch(x.numel(), [=, x = x.f32(), mean = mean.f32(), dy = dy.f32(), dx = dx.f32_out()] {
+      kernels::reduce_var_backward(shape, x, mean, dy, scale, dx);
+    });
+    return dx;
+  }
+};
+
+Variance variance_of(const char* op, const Tensor& input, const Dims& dims, bool keepdim, std::int64_t correction) {
+  const DimMask reduced = mask_of(op, input, dims);
   const Tensor x = with_one_step(to_float(input), reduced);
   const Plan plan = plan_of(x, reduced, keepdim);
-  const ReduceShape shape = plan.steps[0];
   const auto count = static_cast<float>(plan.count);
   const auto freedom = static_cast<float>(std::max<std::int64_t>(plan.count - correction, 0));
   const Tensor y = empty_result(plan), mean = empty_array(y.numel());
-  core::launch(2 * x.numel(), [=, x = x.f32(), mean = mean.f32_out(), y = y.f32_out()] {
+  core::launch(2 * x.numel(), [=, shape = plan.steps[0], x = x.f32(), mean = mean.f32_out(), y = y.f32_out()] {
     kernels::reduce_sum(shape, x, count, mean);
     kernels::reduce_squared_deviation(shape, x, mean, freedom, y);
   });
-  if (core::needs_grad(x))
-    core::record("var", y, {x}, [shape, freedom, mean, order = y.order(), x = x.detach()](core::Gradients& g) {
-      const Tensor dy = to_order(g.dy(), order), dx = Tensor::empty_like(x);
-      core::launch(x.numel(), [=, x = x.f32(), mean = mean.f32(), dy = dy.f32(), dx = dx.f32_out()] {
-        kernels::reduce_var_backward(shape, x, mean, dy, 2.0f / freedom, dx);
-      });
-      g.set(0, dx);
-    });
+  return {x, mean, y, plan.steps[0], freedom};
+}
+
+/// Between these the squares that count are ordinary float32 numbers.
+constexpr float kLeastVariance = 0x1p-90f, kLargestVariance = std::numeric_limits<float>::max();
+
+bool squares_fit(const Tensor& variance) {
+  return std::all_of(variance.f32(), variance.f32() + variance.numel(),
+                     [](float v) { return v >= kLeastVariance && v <= kLargestVariance; });
+}
+
+/// The root of the variance v of x; from deviations as parts of the largest one where v says nothing.
+Tensor careful_root(const Tensor& x, const Variance& v, const Dims& dims) {
+  const auto number = [](float value) { return Tensor::scalar(value); };
+  const Tensor deviation = sub(x, mean(x, dims, /*keepdim=*/true));
+  const Tensor largest = maximum(amax(abs(deviation), dims, true), number(std::numeric_limits<float>::min()));
+  const Tensor squares = sum(square(div(deviation, largest)), dims, true);
+  const Tensor root = mul(largest, sqrt(div(squares, number(v.freedom))));
+  const Tensor fits = logical_and(ge(v.y, number(kLeastVariance)), le(v.y, number(kLargestVariance)));
+  return to_order(where(fits, sqrt(v.y), reshape(root, v.y.shape().to_vector())), v.y.order());
+}
+
+}  // namespace
+
+Tensor var(const Tensor& input, const Dims& dims, bool keepdim, std::int64_t correction) {
+  const Variance v = variance_of("var", input, dims, keepdim, correction);
+  if (core::needs_grad(v.x))
+    core::record("var", v.y, {v.x}, core::saved(v.x.detach()),
+                 [shape = v.shape, freedom = v.freedom, mean = v.mean, order = v.y.order()](core::Gradients& g,
+                                                                                            const Tensor& x) {
+                   g.set(0, Variance::gradient(shape, x, mean, to_order(g.dy(), order), 2.0f / freedom));
+                 });
+  return v.y;
+}
+
+Tensor standard_deviation(const Tensor& input, const Dims& dims, bool keepdim, std::int64_t correction) {
+  constexpr const char* op = "standard_deviation";
+  const Variance v = variance_of(op, input, dims, keepdim, correction);
+  Tensor y;
+  {
+    const core::NoGrad no_grad;
+    y = v.x.numel() == 0 || squares_fit(v.y) ? sqrt(v.y) : careful_root(v.x, v, dims);
+  }
+  if (core::needs_grad(v.x))
+    core::record(
+        op, y, {v.x}, core::saved(v.x.detach(), y.detach()),
+        [shape = v.shape, freedom = v.freedom, mean = v.mean](core::Gradients& g, const Tensor& x, const Tensor& y) {
+          const Tensor parts = div(to_order(g.dy(), y.order()), y);
+          const Tensor dy = masked_fill(parts, eq(y, Tensor::scalar(0.0f)), 0.0);
+          g.set(0, Variance::gradient(shape, x, mean, to_order(dy, y.order()), 1.0f / freedom));
+        });
   return y;
 }
 
@@ -260,13 +323,14 @@ Tensor logsumexp(const Tensor& input, const Dims& dims, bool keepdim) {
     kernels::reduce_logsumexp(shape, x, max, y);
   });
   if (core::needs_grad(x))
-    core::record("logsumexp", y, {x}, [shape, x = x.detach(), y = y.detach()](core::Gradients& g) {
-      const Tensor dy = to_order(g.dy(), y.order()), dx = Tensor::empty_like(x);
-      core::launch(x.numel(), [shape, x = x.f32(), y = y.f32(), dy = dy.f32(), dx = dx.f32_out()] {
-        kernels::reduce_logsumexp_backward(shape, x, y, dy, dx);
-      });
-      g.set(0, dx);
-    });
+    core::record("logsumexp", y, {x}, core::saved(x.detach(), y.detach()),
+                 [shape](core::Gradients& g, const Tensor& x, const Tensor& y) {
+                   const Tensor dy = to_order(g.dy(), y.order()), dx = Tensor::empty_like(x);
+                   core::launch(x.numel(), [shape, x = x.f32(), y = y.f32(), dy = dy.f32(), dx = dx.f32_out()] {
+                     kernels::reduce_logsumexp_backward(shape, x, y, dy, dx);
+                   });
+                   g.set(0, dx);
+                 });
   return y;
 }
 

@@ -80,7 +80,10 @@ std::tuple<Tensor, Tensor> rnn(const Tensor& x, const Tensor& h0, const std::vec
   clear_padding(s.batch, y);
   if (s.keep) {
     s.detach();
-    core::record("rnn", {y, h_n}, inputs, [s = std::move(s)](core::Gradients& g) { backward(s, g); });
+    std::vector<Tensor> read = read_again(s.batch, s.weights);
+    read.push_back(s.h0);
+    core::record("rnn", {y, h_n}, inputs, core::saved_list(read),
+                 [s = std::move(s)](core::Gradients& g) { backward(s, g); });
   }
   return {y, h_n};
 }

@@ -101,7 +101,7 @@ Tensor reshape_to(const char* name, const Tensor& x, const Shape& shape) {
   if (shape == x.shape()) return x;
   Tensor y = reshaped(x, shape);
   if (core::needs_grad(x))
-    core::record(name, y, {x}, [shape = x.shape()](core::Gradients& gradients) {
+    core::record(name, y, {x}, core::saved(), [shape = x.shape()](core::Gradients& gradients) {
       gradients.set(0, reshaped(gradients.dy(), shape));
     });
   return y;
@@ -125,7 +125,7 @@ Tensor permute_to(const char* name, const Tensor& x, const std::vector<int>& dim
   if (core::needs_grad(x)) {
     std::vector<int> inverse(dims.size());
     for (std::size_t i = 0; i < dims.size(); ++i) inverse[static_cast<std::size_t>(dims[i])] = static_cast<int>(i);
-    core::record(name, y, {x},
+    core::record(name, y, {x}, core::saved(),
                  [inverse](core::Gradients& gradients) { gradients.set(0, permuted(gradients.dy(), inverse)); });
   }
   return y;
@@ -191,7 +191,8 @@ Shape joined_shape(const std::vector<Tensor>& tensors, int dim) {
     }
     NV_CHECK(fits, "cat", "tensor ", i, " must have the shape ", tensors[0].shape(), " but for dimension ", dim,
              ", got ", tensors[i].shape());
-    shape[dim] += tensors[i].size(dim);
+    NV_CHECK(!__builtin_add_overflow(shape[dim], tensors[i].size(dim), &shape[dim]), "cat",
+             "the result would have too many elements");
   }
   return shape;
 }
@@ -273,7 +274,7 @@ Tensor expand(const Tensor& x, const Dims& wanted) {
   from.strides = strides;
   copy_region(from, Region::whole(y));
   if (core::needs_grad(x))
-    core::record("expand", y, {x}, [from = x.shape(), shape](core::Gradients& gradients) {
+    core::record("expand", y, {x}, core::saved(), [from = x.shape(), shape](core::Gradients& gradients) {
       const Dims dims = repeated_dims(from, shape);
       const Tensor& dy = gradients.dy();
       gradients.set(0, reshape(dims.empty() ? dy : sum(dy, dims, /*keepdim=*/true), to_dims(from)));
@@ -285,7 +286,7 @@ Tensor flip(const Tensor& x, const Dims& dims) {
   const std::vector<int> turned = distinct_dims("flip", dims, x.rank());
   Tensor y = flipped(x, turned);
   if (core::needs_grad(x))
-    core::record("flip", y, {x},
+    core::record("flip", y, {x}, core::saved(),
                  [turned](core::Gradients& gradients) { gradients.set(0, flipped(gradients.dy(), turned)); });
   return y;
 }
@@ -305,7 +306,7 @@ Tensor cat(const std::vector<Tensor>& inputs, std::int64_t dim_from_either_end) 
     sizes.push_back(t.size(dim));
   }
   if (core::needs_grad(tensors))
-    core::record("cat", {y}, tensors, [sizes, dim](core::Gradients& gradients) {
+    core::record("cat", {y}, tensors, core::saved(), [sizes, dim](core::Gradients& gradients) {
       std::int64_t from = 0;
       for (std::size_t i = 0; i < sizes.size(); from += sizes[i++])
         if (gradients.wants(static_cast<int>(i)))
@@ -341,18 +342,19 @@ std::vector<Tensor> split(const Tensor& x, const Dims& sizes, std::int64_t dim_f
     start += size;
   }
   if (core::needs_grad(x) && !parts.empty())
-    core::record("split", parts, {x}, [shape = x.shape(), order = x.order(), sizes, dim](core::Gradients& gradients) {
-      bool all = true;
-      for (std::size_t i = 0; i < sizes.size(); ++i) all &= gradients.dy(static_cast<int>(i)).defined();
-      Tensor dx = all ? Tensor::empty(shape, DType::float32, order) : zeros(shape, order);
-      const Region whole = Region::whole(dx);
-      std::int64_t from = 0;
-      for (std::size_t i = 0; i < sizes.size(); from += sizes[i++]) {
-        const Tensor& dy = gradients.dy(static_cast<int>(i));
-        if (dy.defined()) copy_region(Region::whole(dy), whole.part(dim, from, sizes[i]));
-      }
-      gradients.set(0, dx);
-    });
+    core::record("split", parts, {x}, core::saved(),
+                 [shape = x.shape(), order = x.order(), sizes, dim](core::Gradients& gradients) {
+                   bool all = true;
+                   for (std::size_t i = 0; i < sizes.size(); ++i) all &= gradients.dy(static_cast<int>(i)).defined();
+                   Tensor dx = all ? Tensor::empty(shape, DType::float32, order) : zeros(shape, order);
+                   const Region whole = Region::whole(dx);
+                   std::int64_t from = 0;
+                   for (std::size_t i = 0; i < sizes.size(); from += sizes[i++]) {
+                     const Tensor& dy = gradients.dy(static_cast<int>(i));
+                     if (dy.defined()) copy_region(Region::whole(dy), whole.part(dim, from, sizes[i]));
+                   }
+                   gradients.set(0, dx);
+                 });
   return parts;
 }
 

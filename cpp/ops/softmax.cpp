@@ -35,7 +35,7 @@ Tensor normalised(const char* op, const Tensor& input, std::int64_t dim, const F
   const std::int64_t work = 4 * x.numel();
   core::launch(work, [shape, forward, x = x.f32(), y = y.f32_out()] { forward(shape, x, y); });
   if (core::needs_grad(x))
-    core::record(op, y, {x}, [shape, work, backward, y = y.detach()](core::Gradients& g) {
+    core::record(op, y, {x}, core::saved(y.detach()), [shape, work, backward](core::Gradients& g, const Tensor& y) {
       const Tensor dy = to_order(g.dy(), y.order()), dx = Tensor::empty_like(y);
       core::launch(work,
                    [shape, backward, y = y.f32(), dy = dy.f32(), dx = dx.f32_out()] { backward(shape, y, dy, dx); });

@@ -12,20 +12,20 @@ namespace {
 
 using kernels::Unary;
 
-/// Values kept for backward: the memory and its order. (A detached tensor would cost a third of a small op.)
-struct Saved {
-  core::Ref<core::Storage> storage;
-  Order order;
-  explicit Saved(const Tensor& x) : storage(x.body()->storage), order(x.order()) {}
-};
-
-Tensor unary_gradient(Unary op, const Tensor& dy, const Saved& saved, float p, float q) {
+Tensor unary_gradient(Unary op, const Tensor& dy, const float* saved, const Order& order, float p, float q) {
   Tensor converted;
-  const Tensor& in = in_order(dy, saved.order, converted);
+  const Tensor& in = in_order(dy, order, converted);
   const Tensor dx = Tensor::empty_like(in);
-  core::launch(dx.numel(), [op, d = in.f32(), s = static_cast<const float*>(saved.storage->data()), to = dx.f32_out(),
-                            n = dx.numel(), p, q] { kernels::unary_backward(op, d, s, to, n, p, q); });
+  core::launch(dx.numel(), [op, d = in.f32(), saved, to = dx.f32_out(), n = dx.numel(), p, q] {
+    kernels::unary_backward(op, d, saved, to, n, p, q);
+  });
   return dx;
+}
+
+/// The memory alone: a detached tensor would cost a third of a small op.
+core::Ref<core::Storage> memory_for_backward(Unary op, const Tensor& x, const Tensor& y, float p) {
+  if (op == Unary::neg) return {};
+  return (kernels::saves_output(op, p) ? y : x).body()->storage;
 }
 
 Tensor unary(const char* name, Unary op, const Tensor& input, float p = 0.0f, float q = 0.0f) {
@@ -36,9 +36,11 @@ Tensor unary(const char* name, Unary op, const Tensor& input, float p = 0.0f, fl
     kernels::unary_forward(op, from, to, n, p, q);
   });
   if (core::needs_grad(x))
-    core::record(name, y, {x}, [op, saved = Saved(kernels::saves_output(op, p) ? y : x), p, q](core::Gradients& g) {
-      g.set(0, unary_gradient(op, g.dy(), saved, p, q));
-    });
+    core::record(name, y, {x}, core::saved(memory_for_backward(op, x, y, p)),
+                 [op, order = x.order(), p, q](core::Gradients& g, const core::Ref<core::Storage>& saved) {
+                   const auto* values = saved ? static_cast<const float*>(saved->data()) : nullptr;
+                   g.set(0, unary_gradient(op, g.dy(), values, order, p, q));
+                 });
   return y;
 }
 

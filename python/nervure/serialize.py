@@ -105,7 +105,7 @@ def load(path: str | os.PathLike[str]) -> dict[str, npt.NDArray[Any]]:
         eight bits of floating point, which NumPy does not have; of an archive, if it holds anything
         but tensors, numbers and text.
     """
-    with open(path, "rb") as file:
+    with open(os.fspath(path), "rb") as file:  # no file descriptor, such as 0
         if _is_archive(file):
             from nervure.files.describe import read_tensors
 
@@ -130,7 +130,7 @@ def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
     FormatError
         If the header is not one that the format allows.
     """
-    with open(path, "rb") as file:
+    with open(os.fspath(path), "rb") as file:  # no file descriptor, such as 0
         return _read_header(file)[1]
 
 
@@ -145,6 +145,8 @@ def _is_archive(file: BinaryIO) -> bool:
             "[load] this is a bare pickle, as PyTorch wrote it before 1.6; load it there and save "
             "it again"
         )
+    if start[:6] == b"\x93NUMPY":
+        raise FormatError("[load] this is a single array (.npy), which numpy.load reads")
     return start[:4] == b"PK\3\4"
 
 
@@ -156,7 +158,8 @@ def _read_header(file: BinaryIO) -> tuple[list[_Entry], dict[str, str], int]:
     length = int.from_bytes(_read_exactly(file, 8), "little")
     if length > MAX_HEADER_BYTES:
         raise FormatError(
-            f"[load] the header may have {MAX_HEADER_BYTES} bytes, it claims {length}"
+            f"[load] the header may have {MAX_HEADER_BYTES} bytes, it claims {length}: "
+            "is it a safetensors file?"
         )
     if length > size - 8:
         raise FormatError(
@@ -425,9 +428,11 @@ def _replacing(path: str) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
+        if isinstance(error, FileNotFoundError) and error.filename == temporary:
+            error.filename = path  # the folder is missing, and the user knows this name only
         raise
     _sync_folder(folder)
 

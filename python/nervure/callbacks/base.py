@@ -81,6 +81,15 @@ class Callback:
 
 
 EVENTS = tuple(name for name in vars(Callback) if name.startswith("on_"))
+# Keras's, which would never be called here.
+_NO_EVENTS = {
+    "on_batch_begin": "on_train_batch_begin",
+    "on_batch_end": "on_train_batch_end",
+    "on_test_batch_begin": "on_test_begin",
+    "on_test_batch_end": "on_test_end",
+    "on_predict_batch_begin": "on_predict_begin",
+    "on_predict_batch_end": "on_predict_end",
+}
 
 
 class CallbackList:
@@ -89,6 +98,12 @@ class CallbackList:
     def __init__(self, callbacks: list[Callback], trainer: Trainer, params: dict[str, Any]) -> None:
         self.callbacks = sorted(callbacks, key=lambda callback: callback.comes_last)
         for callback in self.callbacks:
+            for name, instead in _NO_EVENTS.items():
+                if hasattr(callback, name):
+                    raise TypeError(
+                        f"[Trainer] {type(callback).__name__} has {name}, which is no event here: "
+                        f"there is {instead}"
+                    )
             callback.trainer = trainer
             callback.params = params
         self._called = {name: self._overriding(name) for name in EVENTS}

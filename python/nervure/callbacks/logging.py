@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Callable
+from numbers import Real
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -24,6 +25,18 @@ class CSVLogger(Callback):
     append : bool, default False
         Whether to go on with a file that exists. A training that goes on from a checkpoint does,
         and drops the lines of epochs that it does again.
+
+    Raises
+    ------
+    ValueError
+        When the first epoch ends, if the file to go on with has no column ``epoch``.
+    OSError
+        If the file cannot be written.
+
+    Notes
+    -----
+    A value that comes up later, such as ``val_loss`` of a validation after every other epoch, gets
+    a column then, which is empty in the lines before.
     """
 
     def __init__(
@@ -42,10 +55,12 @@ class CSVLogger(Callback):
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Write a line."""
-        values = {n: v for n, v in (logs or {}).items() if isinstance(v, (int, float))}
+        values = {n: v for n, v in (logs or {}).items() if isinstance(v, Real)}
         if self._names is None:
             self._begin(values)
         assert self._names is not None
+        if not values.keys() <= set(self._names):
+            self._widen(values)
         row = [epoch, *(values.get(name, "") for name in self._names)]
         with self._open("a") as file:
             csv.writer(file, delimiter=self.separator).writerow(row)
@@ -54,6 +69,11 @@ class CSVLogger(Callback):
     def _begin(self, values: Logs) -> None:
         old = self._old_lines()
         if old:
+            if old[0][0] != "epoch":
+                raise ValueError(
+                    f"[CSVLogger] {self.filename} has no column 'epoch' at its begin: it has "
+                    "another separator, or is no log"
+                )
             self._names = old[0][1:]
             kept = old if self._done < 0 else old[:1] + [r for r in old[1:] if self._keeps(r)]
         else:
@@ -62,12 +82,25 @@ class CSVLogger(Callback):
         with self._open("w") as file:
             csv.writer(file, delimiter=self.separator).writerows(kept)
 
+    def _widen(self, values: Logs) -> None:
+        """Columns that come later, as those of a validation after every other epoch do."""
+        assert self._names is not None
+        self._names += [name for name in values if name not in self._names]
+        lines = self._lines()
+        width = len(self._names) + 1
+        rows = [["epoch", *self._names], *(r + [""] * (width - len(r)) for r in lines[1:])]
+        with self._open("w") as file:
+            csv.writer(file, delimiter=self.separator).writerows(rows)
+
     def _keeps(self, row: list[str]) -> bool:
         return bool(row) and row[0].isdigit() and int(row[0]) <= self._done
 
     def _old_lines(self) -> list[list[str]]:
         if not (self.append or self._done >= 0) or not os.path.exists(self.filename):
             return []
+        return self._lines()
+
+    def _lines(self) -> list[list[str]]:
         with self._open("r") as file:
             return [row for row in csv.reader(file, delimiter=self.separator) if row]
 

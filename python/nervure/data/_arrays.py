@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
@@ -108,6 +109,45 @@ def to_structure(name: str, values: Any) -> Structure:
         parts = [to_structure(f"{name}[{i}]", value) for i, value in enumerate(values)]
         return type(values)(*parts) if hasattr(values, "_fields") else tuple(parts)
     return values if isinstance(values, Tensor) else as_array(name, values)
+
+
+def sample_numbers(what: str, values: Any) -> Indices:
+    """Numbers of samples, flat and int64.
+
+    Raises
+    ------
+    TypeError
+        For a single number, fractions, or a mask.
+    """
+    numbers = np.asarray(values)
+    if not numbers.ndim or (numbers.size and numbers.dtype.kind not in "iu"):
+        raise TypeError(
+            f"[{what}] needs a list of the numbers of samples, got {numbers.dtype} of shape "
+            f"{numbers.shape}; of a mask give np.flatnonzero(mask)"
+        )
+    return numbers.reshape(-1).astype(np.int64, copy=False)
+
+
+def sample_number(what: str, index: Any, count: int) -> int:
+    """The number from 0 on that an index stands for.
+
+    Raises
+    ------
+    TypeError
+        For what is no integer.
+    IndexError
+        For an integer beyond the samples.
+    """
+    try:
+        number = operator.index(index)
+    except TypeError:
+        raise TypeError(
+            f"[{what}] a sample has an integer for its number, got {type(index).__name__}; "
+            "batch(numbers) gives several"
+        ) from None
+    if not -count <= number < count:
+        raise IndexError(f"[{what}] index {number} is out of range for {count} samples")
+    return number % count
 
 
 class Column:

@@ -20,6 +20,8 @@ from nervure.data._arrays import (
     check_lengths,
     leaves,
     map_structure,
+    sample_number,
+    sample_numbers,
     to_structure,
 )
 from nervure.data.sequence import Padded
@@ -52,10 +54,15 @@ def collate(samples: Sequence[Any]) -> tuple[Any, ...]:
     Raises
     ------
     ValueError
-        If samples have different shapes.
+        If samples have different shapes or numbers of parts, or there are none.
     """
+    if not len(samples):
+        raise ValueError("[data] a batch must have at least one sample")
     if not isinstance(samples[0], tuple):
         return (_stack(samples),)
+    parts = {len(sample) if isinstance(sample, tuple) else 1 for sample in samples}
+    if len(parts) > 1:
+        raise ValueError(f"[data] samples of a batch must have as many parts, got {sorted(parts)}")
     return tuple(_stack(parts) for parts in zip(*samples, strict=True))
 
 
@@ -144,7 +151,7 @@ class ArrayDataset(Dataset):
         return self._length
 
     def __getitem__(self, index: int) -> Any:
-        row = range(self._length)[index]
+        row = sample_number("ArrayDataset", index, self._length)
         parts = self.rows(row, row + 1)
         single = tuple(map_structure(lambda t: t[0], part) for part in parts)
         return single if len(single) > 1 else single[0]
@@ -191,6 +198,7 @@ def _with_lengths(x: Structure, lengths: Any) -> Padded:
         raise ValueError(f"[ArrayDataset] lengths must be integers (N,), got {counts.dtype}")
     if x.ndim < 2:
         raise ValueError("[ArrayDataset] lengths need x to be (N, T, ...), got one dimension")
+    check_lengths(["x", "lengths"], [len(x), len(counts)])
     longest = x.shape[1]
     if counts.size and not 0 <= counts.min() <= counts.max() <= longest:
         raise ValueError(
@@ -214,11 +222,13 @@ class Subset(Dataset):
     ------
     IndexError
         For a number that the data set does not have.
+    TypeError
+        For what is no list of integers, a mask for instance.
     """
 
     def __init__(self, dataset: Any, indices: Any) -> None:
         self.dataset = dataset
-        self.indices: Indices = np.asarray(indices, np.int64).reshape(-1)
+        self.indices: Indices = sample_numbers("Subset", indices)
         count = len(dataset)
         if self.indices.size and not 0 <= self.indices.min() <= self.indices.max() < count:
             raise IndexError(f"[Subset] indices must be in 0 .. {count - 1}")
@@ -227,7 +237,7 @@ class Subset(Dataset):
         return len(self.indices)
 
     def __getitem__(self, index: int) -> Any:
-        return self.dataset[int(self.indices[index])]
+        return self.dataset[int(self.indices[sample_number("Subset", index, len(self))])]
 
     def batch(self, indices: Indices) -> tuple[Any, ...]:
         """Give the batch of the whole with the numbers that these have there."""

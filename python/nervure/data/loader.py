@@ -11,7 +11,7 @@ import numpy as np
 from nervure import _core
 from nervure._core import Tensor
 from nervure.data._ahead import ahead
-from nervure.data._arrays import Indices, map_structure
+from nervure.data._arrays import Indices, map_structure, sample_numbers
 from nervure.data.dataset import ArrayDataset, Subset, take_batch
 from nervure.data.sampler import BatchSampler, RandomSampler, Sampler, generator_of
 
@@ -76,7 +76,7 @@ class DataLoader:
             raise TypeError(
                 f"[DataLoader] dataset needs len() and [i], got {type(dataset).__name__}"
             )
-        _check_options(batch_size, shuffle, sampler, batch_sampler, drop_last, prefetch)
+        _check_options(batch_size, shuffle, sampler, batch_sampler, drop_last, seed, prefetch)
         self.dataset = dataset
         self.batch_size = None if batch_sampler is not None else batch_size
         self.shuffle = shuffle
@@ -207,13 +207,13 @@ class DataLoader:
         if isinstance(self.sampler, Sampler):
             order = self.sampler.sample(rng)
         else:
-            order = np.fromiter(self.sampler, np.int64)
+            order = sample_numbers("DataLoader", list(self.sampler))
         return np.asarray(order, np.int64)
 
     def _sampled_batches(self, rng: np.random.Generator) -> list[Indices]:
         if isinstance(self.batch_sampler, BatchSampler):
             return self.batch_sampler.batches(rng)
-        return [np.asarray(indices, np.int64) for indices in self.batch_sampler]
+        return [sample_numbers("DataLoader", indices) for indices in self.batch_sampler]
 
     def _inner(self, indices: Indices) -> Indices:
         """Numbers in the innermost data set, of which the outer ones are parts."""
@@ -226,13 +226,24 @@ class DataLoader:
         x = map_structure(_numpy, batch[0])
         y = map_structure(_numpy, batch[1]) if len(batch) > 1 else None
         for transform in self._transforms:
-            x, y = transform(x, y, rng)
+            found = transform(x, y, rng)
+            if not isinstance(found, (tuple, list)) or len(found) != 2:  # no array of two
+                raise TypeError(
+                    f"[DataLoader] a transform must return (x, y), got {type(found).__name__}"
+                )
+            x, y = found
         parts = [x] if y is None else [x, y]
         return (*(map_structure(_tensor, part) for part in parts), *batch[2:])
 
 
 def _check_options(
-    batch_size: Any, shuffle: bool, sampler: Any, batch_sampler: Any, drop_last: bool, prefetch: Any
+    batch_size: Any,
+    shuffle: bool,
+    sampler: Any,
+    batch_sampler: Any,
+    drop_last: bool,
+    seed: Any,
+    prefetch: Any,
 ) -> None:
     if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
         raise ValueError(f"[DataLoader] batch_size must be a positive integer, got {batch_size!r}")
@@ -244,6 +255,8 @@ def _check_options(
         raise ValueError(
             "[DataLoader] batch_sampler excludes batch_size, shuffle, sampler and drop_last"
         )
+    if seed is not None and (not isinstance(seed, (int, np.integer)) or seed < 0):
+        raise ValueError(f"[DataLoader] seed must be 0 or a positive integer, got {seed!r}")
     if prefetch is not None and (not isinstance(prefetch, int) or prefetch < 0):
         raise ValueError(f"[DataLoader] prefetch must be 0 or a positive integer, got {prefetch!r}")
 

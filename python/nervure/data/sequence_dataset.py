@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nervure._core import Tensor, tensor
-from nervure.data._arrays import Array, Indices, as_array, check_lengths
+from nervure.data._arrays import Array, Indices, as_array, check_lengths, sample_number
 from nervure.data.dataset import Dataset, sample_weights
 from nervure.data.sequence import Padded, pad_sequences
 
@@ -77,8 +77,9 @@ class SequenceDataset(Dataset):
         return len(self._x)
 
     def __getitem__(self, index: int) -> Any:
-        parts = self.batch(np.array([range(len(self))[index]]))
-        x = tensor(self._x[index])
+        number = sample_number("SequenceDataset", index, len(self))
+        parts = self.batch(np.array([number]))
+        x = tensor(self._x[number])
         rest = tuple(part[0] for part in parts[1:])
         return (x, *rest) if rest else x
 

@@ -159,6 +159,8 @@ def windows(tokens: Any, length: int, stride: int | None = None) -> tuple[Indice
     ------
     ValueError
         For fewer than ``length + 1`` tokens, or an impossible option.
+    TypeError
+        For tokens that are no integers, the values of a series for instance.
 
     Examples
     --------
@@ -173,6 +175,8 @@ def windows(tokens: Any, length: int, stride: int | None = None) -> tuple[Indice
             f"[windows] tokens must be (N,), length and stride positive, got {numbers.shape}, "
             f"{length}, {stride}"
         )
+    if numbers.dtype.kind not in "iu":
+        raise TypeError(f"[windows] tokens must be integers, got {numbers.dtype}")
     if len(numbers) < length + 1:
         raise ValueError(f"[windows] needs at least {length + 1} tokens, got {len(numbers)}")
     whole = np.lib.stride_tricks.sliding_window_view(numbers, length + 1)[::stride]

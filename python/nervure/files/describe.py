@@ -116,7 +116,7 @@ def describe(path: str | os.PathLike[str]) -> FileInfo:
         from nervure.onnx import file_info
 
         return file_info(path)
-    with open(path, "rb") as file:
+    with open(os.fspath(path), "rb") as file:
         kind = recognise(file)
         if kind == "npz":
             arrays = NpzFile(file).entries

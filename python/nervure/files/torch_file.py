@@ -92,7 +92,7 @@ def load_torch(path: str | os.PathLike[str]) -> Any:
         If the file holds anything else (a pickled module, a function, an optimiser's closure), is
         damaged, or is of a format that PyTorch no longer writes.
     """
-    with open(path, "rb") as file:
+    with open(os.fspath(path), "rb") as file:
         return TorchFile(file).load()
 
 

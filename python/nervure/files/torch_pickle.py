@@ -107,7 +107,7 @@ class _Machine:
         elif name == "STACK_GLOBAL":
             attribute, module = self.pop(), self.pop()
             self.stack.append(Name(str(module), str(attribute)))
-        elif name == "REDUCE":
+        elif name in ("REDUCE", "NEWOBJ"):  # the latter: objects of classes, whole models say
             arguments, function = self.pop(), self.pop()
             self.stack.append(self.call(function, arguments))
         elif name == "BINPERSID":

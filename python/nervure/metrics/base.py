@@ -85,12 +85,16 @@ def flat_labels(metric: str, name: str, values: Labels) -> Labels:
         return flat
     if flat.dtype.kind not in "biuf":
         raise TypeError(f"[{metric}] {name} must hold integer or string labels, got {flat.dtype}")
-    if flat.dtype.kind == "f" and not np.array_equal(flat, np.floor(flat)):
+    if flat.dtype.kind == "f" and not (np.isfinite(flat) & (flat == np.floor(flat))).all():
         raise ValueError(
-            f"[{metric}] {name} must hold labels, got fractions; "
-            "scores need one dimension more than y_true: (N, C)"
+            f"[{metric}] {name} must hold labels, got {_other_than_labels(flat)}; scores need a "
+            "column for each class, (N, C); one score per sample gives labels by scores > 0.5"
         )
     return flat.astype(np.int64)
+
+
+def _other_than_labels(values: Labels) -> str:
+    return "fractions" if np.isfinite(values).all() else "NaN or infinity"
 
 
 def label_pair(
@@ -98,6 +102,8 @@ def label_pair(
 ) -> tuple[Labels, Labels]:
     """Flat labels of both; scores give the class of the highest."""
     truth, prediction = np.asarray(y_true), np.asarray(y_pred)
+    if prediction.shape == (*truth.shape, 1) and num_classes != 1:
+        prediction = prediction[..., 0]  # the column that a network gives: no class is highest
     if prediction.ndim == truth.ndim + 1 and prediction.shape[:-1] == truth.shape:
         classes = prediction.shape[-1]
         if classes == 0 or num_classes not in (None, classes):
@@ -126,6 +132,12 @@ def with_classes(shape: tuple[int, ...]) -> str:
     return "(" + ", ".join([*map(str, shape), "C"]) + ")"
 
 
+def check_count(metric: str, name: str, value: object) -> None:
+    """Refuse what is not an integer from 1 on."""
+    if not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError(f"[{metric}] {name} must be a positive integer, got {value!r}")
+
+
 def check_range(metric: str, name: str, values: Labels, classes: int) -> None:
     """Refuse what is not a class number below `classes`."""
     if is_text(values):
@@ -139,8 +151,8 @@ class Classes:
     """Numbers the classes: 0 .. num_classes-1 when told so, else every label seen, sorted."""
 
     def __init__(self, metric: str, num_classes: int | None) -> None:
-        if num_classes is not None and num_classes < 1:
-            raise ValueError(f"[{metric}] num_classes must be positive, got {num_classes}")
+        if num_classes is not None:
+            check_count(metric, "num_classes", num_classes)
         self.metric = metric
         self.num_classes = num_classes
         self.labels: Labels = np.arange(num_classes or 0)

@@ -52,9 +52,9 @@ class ClassScore(Metric):
                 f"[{self._name}] average must be 'binary', 'micro', 'macro', 'weighted' or None, "
                 f"got {average!r}"
             )
-        if zero_division not in (0, 1) and not np.isnan(zero_division):
+        if zero_division not in (0, 1) and zero_division == zero_division:  # NaN is not
             raise ValueError(
-                f"[{self._name}] zero_division must be 0, 1 or NaN, got {zero_division}"
+                f"[{self._name}] zero_division must be 0, 1 or NaN, got {zero_division!r}"
             )
         if average == "binary" and num_classes is not None and num_classes > 2:
             raise ValueError(f"[{self._name}] average='binary' cannot have {num_classes} classes")

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from nervure.metrics.base import (
     Metric,
     WeightedMean,
+    check_count,
     check_range,
     flat_labels,
     label_pair,
@@ -61,8 +62,7 @@ class TopK(_Share):
     """
 
     def __init__(self, k: int = 5) -> None:
-        if k < 1:
-            raise ValueError(f"[topk] k must be positive, got {k}")
+        check_count("topk", "k", k)
         self.k = k
         super().__init__()
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from nervure import nn
 from nervure._core import Tensor
-from nervure.nn import functional as F
 from nervure.nn import init
 
 
@@ -43,8 +42,8 @@ class BasicBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, out_channels, H / stride, W / stride) from (N, in_channels, H, W)."""
         shortcut = x if self.downsample is None else self.downsample(x)
-        y = self.bn2(self.conv2(self.bn1(self.conv1(x))))
-        return F.relu(y + shortcut)
+        y: Tensor = self.bn2(self.conv2(self.bn1(self.conv1(x))))
+        return (y + shortcut).relu()
 
 
 class ResNet(nn.Module):

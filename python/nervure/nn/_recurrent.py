@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import warnings
 from operator import index
 from typing import Any, TypeAlias
@@ -75,6 +76,8 @@ class Recurrent(Module):
             )
         self.bias, self.batch_first, self.dropout = bool(bias), bool(batch_first), float(dropout)
         self.bidirectional = bool(bidirectional)
+        self._step_name = f"{name}.step"
+        self._state_rows = self.num_layers * (2 if self.bidirectional else 1)
 
     # ---- parameters ------------------------------------------------------------------------------
 
@@ -102,10 +105,10 @@ class Recurrent(Module):
                 for name, shape in self._shapes(inputs).items():
                     # A matrix lies as [in, out]: the products then read it row by row.
                     order = (1, 0) if len(shape) == 2 and "peephole" not in name else None
-                    setattr(self, name + suffix, Parameter(_core.empty(shape, order)))
+                    setattr(self, sys.intern(name + suffix), Parameter(_core.empty(shape, order)))
             self._names.append(
                 tuple(
-                    f"{name}_l{layer}{suffix}"
+                    sys.intern(f"{name}_l{layer}{suffix}")  # is found by its address
                     for suffix in ("", "_reverse")[:directions]
                     for name in self._weight_names
                 )
@@ -119,8 +122,7 @@ class Recurrent(Module):
             init.uniform_(parameter, -bound, bound)
 
     def _weights(self, layer: int) -> list[Tensor | None]:
-        own = vars(self)
-        return [own.get(name) for name in self._names[layer]]
+        return list(map(vars(self).get, self._names[layer]))
 
     # ---- one layer, whole sequences --------------------------------------------------------------
 
@@ -142,14 +144,15 @@ class Recurrent(Module):
     def _layers(
         self, x: Tensor, states: States | None, lengths: Tensor | None
     ) -> tuple[Tensor, States]:
+        if self.num_layers == 1:
+            own = self._layer(0, x, states or (None,) * len(self._state_names), lengths)
+            return own[0], own[1:]
         finals: list[States] = []
         for layer in range(self.num_layers):
             x, *final = self._layer(layer, x, self._states_of(layer, states), lengths)
             finals.append(tuple(final))
             if self.dropout and self.training and layer + 1 < self.num_layers:
                 x = _core.dropout(x, self.dropout)
-        if self.num_layers == 1:
-            return x, finals[0]
         return x, tuple(_core.cat(list(s), 0) for s in zip(*finals, strict=True))
 
     # ---- what the caller gives -------------------------------------------------------------------
@@ -157,19 +160,18 @@ class Recurrent(Module):
     def _checked_states(self, states: Any, rank: int, call: str) -> States | None:
         if states is None:
             return None
-        count = len(self._state_names)
-        given = (states,) if count == 1 else states
-        if not isinstance(given, tuple | list) or len(given) != count:
-            raise TypeError(f"[{call}] state must be a tuple of {count} tensors (h, c)")
-        directions = 2 if self.bidirectional else 1
-        rows = self.num_layers * directions
-        for name, state in zip(self._state_names, given, strict=True):
+        names = self._state_names
+        given = (states,) if len(names) == 1 else states
+        if not isinstance(given, (tuple, list)) or len(given) != len(names):
+            raise TypeError(f"[{call}] state must be a tuple of {len(names)} tensors (h, c)")
+        whole = rank == 3 and self.num_layers == 1  # the operation checks the shapes
+        for name, state in zip(names, given, strict=True):
             if not isinstance(state, Tensor):
                 raise TypeError(f"[{call}] {name} must be a Tensor, got {type(state).__name__}")
-            if state.ndim != rank or state.shape[0] != rows:
+            if not whole and (state.ndim != rank or state.shape[0] != self._state_rows):
                 raise ValueError(
                     f"[{call}] {name} must have {rank} dimensions, the first of size "
-                    f"num_layers * directions = {rows}, got {state.shape}"
+                    f"num_layers * directions = {self._state_rows}, got {state.shape}"
                 )
         return tuple(given)
 
@@ -201,18 +203,15 @@ class Recurrent(Module):
     def _packed(self, states: States) -> Any:
         return states[0] if len(states) == 1 else states
 
-    def _check_step(self) -> None:
-        if self.bidirectional:
-            raise ValueError(f"[{type(self).__name__}.step] needs a layer of one direction")
-
     def _step(self, x_t: Tensor, state: Any) -> tuple[Tensor, Any]:
-        self._check_step()
-        name = f"{type(self).__name__}.step"
-        if x_t.ndim != 2 or x_t.shape[1] != self.input_size:
-            raise ValueError(f"[{name}] input must be (batch, {self.input_size}), got {x_t.shape}")
-        states = self._checked_states(state, 3, name)
+        shape, call = x_t.shape, self._step_name
+        if self.bidirectional:
+            raise ValueError(f"[{call}] needs a layer of one direction")
+        if len(shape) != 2 or shape[1] != self.input_size:
+            raise ValueError(f"[{call}] input must be (batch, {self.input_size}), got {shape}")
+        states = self._checked_states(state, 3, call)
         y, final = self._layers(_core.unsqueeze(x_t, 1), states, None)
-        return _core.squeeze(y, 1), self._packed(final)
+        return _core.squeeze(y, 1), final[0] if len(final) == 1 else final
 
     def _options(self) -> str:
         return ""

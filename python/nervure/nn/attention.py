@@ -45,6 +45,7 @@ class KeyValueCache:
         batch, n, features = keys.shape
         *stores, start = self.reserve(batch, n, features)
         for store, rows in zip(stores, (keys, values), strict=True):
+            _core.writes_into(store)
             store.numpy()[:, start : self.length] = rows.detach().numpy()
         return stores[0], stores[1], _core.full((batch,), self.length, _core.dtype.int64)
 

@@ -211,12 +211,14 @@ class ModuleDict(Module):
 
     Parameters
     ----------
-    modules : mapping of str to Module, optional
+    modules : mapping of str to Module, or iterable of (str, Module), optional
         First contents, in order. A key must not contain a dot or name an attribute of the class
         (``"keys"``).
     """
 
-    def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
+    def __init__(
+        self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]] | None = None
+    ) -> None:
         super().__init__()
         if modules is not None:
             self.update(modules)
@@ -259,9 +261,9 @@ class ModuleDict(Module):
         """Give names and modules, in order."""
         return dict(self._own_modules()).items()
 
-    def update(self, modules: Mapping[str, Module]) -> None:
-        """Add or replace modules."""
-        for key, module in modules.items():
+    def update(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]]) -> None:
+        """Add or replace modules, given as a mapping or as pairs."""
+        for key, module in dict(modules).items():
             self[key] = module
 
     def pop(self, key: str) -> Module:

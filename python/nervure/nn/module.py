@@ -417,6 +417,10 @@ class Module:
         RemovableHandle
             Its ``remove()`` takes the hook away.
         """
+        if not callable(hook):
+            raise TypeError(
+                f"[{type(self).__name__}] a hook must be callable, got {type(hook).__name__}"
+            )
 
         def registered(module: Module, args: tuple[Any, ...], output: Any) -> Any:
             return hook(module, args, output)

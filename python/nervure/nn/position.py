@@ -102,6 +102,12 @@ class RotaryPositions(Module):
     max_length : int, default 2048
         Positions to compute in advance.
     base : float, default 10000.0
+        Positive.
+
+    Raises
+    ------
+    ValueError
+        For an odd ``head_dim``, or an impossible ``base``.
 
     References
     ----------
@@ -114,6 +120,8 @@ class RotaryPositions(Module):
         head_dim, max_length = index(head_dim), index(max_length)
         if head_dim < 2 or head_dim % 2:
             raise ValueError(f"[RotaryPositions] head_dim must be even, got {head_dim}")
+        if not 0.0 < base < math.inf:
+            raise ValueError(f"[RotaryPositions] base must be positive and finite, got {base}")
         angles = _angles(max_length, head_dim, base)
         self._cos, self._sin = _core.cos(angles), _core.sin(angles)
 

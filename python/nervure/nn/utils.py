@@ -92,9 +92,9 @@ def row_gradient(parameter: Tensor) -> tuple[Tensor, Tensor] | None:
     Returns
     -------
     (Tensor, Tensor) or None
-        Numbers of the rows (n,), ascending, and their gradients (n, features), which are the
-        gradient's own memory: what is changed in them counts at the next step. None for a dense
-        gradient, or none.
+        Numbers of the rows (n,), ascending, a copy, and their gradients (n, features), which are
+        the gradient's own memory: what is changed in them counts at the next step. None for a
+        dense gradient, or none.
     """
     return _core.row_gradient(parameter)
 

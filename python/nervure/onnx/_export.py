@@ -81,7 +81,8 @@ class _Standin:
             reason = str(error).splitlines()[0]
             raise ExportError(
                 f"[export] {kind.__name__}: its forward() does something that is not written to "
-                f"ONNX ({reason}); known are layers, arithmetic and shapes, not other functions"
+                f"ONNX ({reason}); known are layers, arithmetic, shapes, and activations as "
+                "methods, x.relu(), not other functions"
             ) from error
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -161,12 +162,20 @@ def export(
     ValueError
         (``ExportError``) For a layer or setting that ONNX does not have, or a ``forward`` that does
         something else than the above.
+    TypeError
+        For what is no module, inputs that are no shapes, or metadata other than text.
 
     Notes
     -----
     Weights keep their names in the state dict, except for those of recurrent layers, which ONNX
     lays out differently (``W_l0``, ``R_l0``, ``B_l0``). Opset 20.
     """
+    if not isinstance(model, Module):
+        raise TypeError(f"[export] model must be a Module, got {type(model).__name__}")
+    if metadata is not None and not all(
+        isinstance(text, str) for pair in metadata.items() for text in pair
+    ):
+        raise TypeError("[export] metadata must map strings to strings")
     specs = inputs if isinstance(inputs, Mapping) else {"input": inputs}
     specs = {name: _spec(name, spec) for name, spec in specs.items()}
     graph = Graph()

@@ -105,12 +105,12 @@ class ImportedModel(Module):
 
     def _bound(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Any]:
         values = dict(zip(self.input_names, inputs, strict=False))
-        if len(inputs) > len(self.input_names) or values.keys() & named.keys():
-            raise TypeError(f"[onnx] the model takes {', '.join(self.input_names)}")
+        twice = values.keys() & named.keys()
         values.update(named)
-        if values.keys() != set(self.input_names):
+        if len(inputs) > len(self.input_names) or twice or values.keys() != set(self.input_names):
             raise TypeError(
-                f"[onnx] the model takes {', '.join(self.input_names)}; got {', '.join(values)}"
+                f"[onnx] the model takes {', '.join(self.input_names)}, got {len(inputs)} inputs "
+                f"by place and {', '.join(named) or 'none'} by name"
             )
         return {k: v if isinstance(v, Tensor) else _core.tensor(v) for k, v in values.items()}
 

@@ -27,7 +27,7 @@ def read(path: str | os.PathLike[str]) -> Any:
     FormatError
         If it is damaged, keeps its weights in other files, or breaks the rules of ONNX.
     """
-    with open(path, "rb") as file:
+    with open(os.fspath(path), "rb") as file:
         data = file.read()
     try:
         model = onnx.ModelProto.FromString(data)

@@ -35,7 +35,11 @@ def check_not_negative(group: Mapping[str, Any], *names: str) -> None:
 def check_betas(group: Mapping[str, Any]) -> None:
     """Raise ValueError unless both betas are in [0, 1)."""
     betas = group["betas"]
-    valid = len(betas) == 2 and all(0.0 <= beta < 1.0 for beta in betas)
+    valid = (
+        isinstance(betas, (tuple, list))
+        and len(betas) == 2
+        and all(isinstance(beta, (int, float)) and 0.0 <= beta < 1.0 for beta in betas)
+    )
     require(valid, "betas", "two numbers in [0, 1)", betas)
 
 
@@ -207,6 +211,8 @@ class Optimizer:
         """
         if not isinstance(param_group, dict):
             raise TypeError(f"[optim] a group must be a dict, got {type(param_group).__name__}")
+        if "params" not in param_group:
+            raise ValueError(f"[optim] a group needs 'params', got {sorted(param_group)}")
         group = {**self.defaults, **param_group}
         params = param_group["params"]
         if isinstance(params, (set, frozenset)):
@@ -252,6 +258,9 @@ class Optimizer:
             If the groups, or the shapes in the state, are not those of this optimiser; nothing
             is changed then.
         """
+        missing = {"state", "param_groups"} - set(state_dict)
+        if missing:
+            raise ValueError(f"[load_state_dict] the state lacks {', '.join(sorted(missing))}")
         saved_groups = state_dict["param_groups"]
         sizes = [len(group["params"]) for group in self.param_groups]
         saved_sizes = [len(group["params"]) for group in saved_groups]

@@ -68,6 +68,23 @@ def var_backward(
     return (np.asarray(dx),)
 
 
+def standard_deviation(
+    x: ArrayLike, dim: Dim = None, keepdim: bool = False, correction: int = 1
+) -> Array:
+    """``y = sqrt(var)``."""
+    return np.asarray(np.sqrt(var(x, dim, keepdim, correction)))
+
+
+def standard_deviation_backward(
+    dy: Array, x: Array, dim: Dim = None, keepdim: bool = False, correction: int = 1
+) -> tuple[Array]:
+    """``dx = dy (x - mean) / (y (n - correction))``, and 0 where ``y`` is 0."""
+    y = standard_deviation(x, dim, keepdim, correction)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        dvar = np.where(y == 0, 0, dy / (2 * y))
+    return var_backward(dvar, x, dim, keepdim, correction)
+
+
 def amax(x: ArrayLike, dim: Dim = None, keepdim: bool = False) -> Array:
     """The largest element; NaN if there is one."""
     x = as_float(x)

@@ -58,9 +58,16 @@ def resolve_loss(loss: Any) -> Any:
                 f"[Trainer] loss must be one of {', '.join(sorted(LOSSES))}, got {loss!r}"
             )
         return LOSSES[loss]()
-    if not callable(loss):
-        raise TypeError(f"[Trainer] loss must be a name or callable, got {type(loss).__name__}")
+    if isinstance(loss, type) or not callable(loss):
+        raise TypeError(f"[Trainer] loss must be a name or callable, got {described(loss)}")
     return loss
+
+
+def described(value: Any) -> str:
+    """The type of a wrong argument; of a class that it is one, as its object may be meant."""
+    if isinstance(value, type):
+        return f"the class {value.__name__} (its object is {value.__name__}(...))"
+    return type(value).__name__
 
 
 def kind_of(loss: Any) -> str:

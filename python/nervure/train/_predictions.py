@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from nervure import _core
 from nervure._core import Tensor
+from nervure.data._arrays import leaves
 from nervure.train._objective import Objective
 
 
@@ -25,14 +26,29 @@ def probabilities(output: Any, objective: Objective) -> Tensor:
     return output.sigmoid() if objective.kind == "binary_logits" else output
 
 
+def check_rows(output: Any, size: int) -> None:
+    """Refuse outputs of a batch that have not one row per sample.
+
+    Raises
+    ------
+    ValueError
+        For outputs with another first dimension, or none.
+    """
+    for leaf in leaves(output):
+        shape = np.shape(leaf)
+        if shape[:1] != (size,):
+            raise ValueError(
+                f"[Trainer] predict needs outputs with one row per sample, got {shape} for a batch "
+                f"of {size}"
+            )
+
+
 def joined(outputs: list[Any]) -> Any:
     """Outputs of all batches in one array, or in a tuple or dict of arrays."""
     first = outputs[0]
     if isinstance(first, dict):
         return {key: joined([output[key] for output in outputs]) for key in first}
     arrays = [np.asarray(output) for output in outputs]
-    if arrays[0].ndim == 0:
-        raise ValueError("[Trainer] predict needs outputs with one row per sample, got one number")
     rest = {array.shape[1:] for array in arrays}
     if len(rest) > 1:
         arrays = _filled_up(arrays)

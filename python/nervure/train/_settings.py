@@ -15,7 +15,7 @@ from nervure.callbacks.base import Callback
 from nervure.callbacks.progress import ProgressBar
 from nervure.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from nervure.train._feed import Feed
-from nervure.train._objective import ClassWeights
+from nervure.train._objective import ClassWeights, described
 
 
 class Default(float):
@@ -48,7 +48,7 @@ def check_settings(
     if tbptt is not None and accumulation_steps != 1:
         raise ValueError("[Trainer] tbptt and accumulation_steps exclude each other")
     if scheduler is not None and not isinstance(scheduler, LRScheduler):
-        raise TypeError(f"[Trainer] scheduler is a {type(scheduler).__name__}, which is none")
+        raise TypeError(f"[Trainer] scheduler must be an LRScheduler, got {described(scheduler)}")
     if scheduler_step not in ("epoch", "step"):
         raise ValueError(
             f"[Trainer] scheduler_step must be 'epoch' or 'step', got {scheduler_step!r}"
@@ -79,7 +79,7 @@ def resolve_optimizer(model: nn.Module, optimizer: Any) -> optim.Optimizer:
         return made
     if not isinstance(optimizer, optim.Optimizer):
         raise TypeError(
-            f"[Trainer] optimizer must be an Optimizer or a name, got {type(optimizer).__name__}"
+            f"[Trainer] optimizer must be an Optimizer or a name, got {described(optimizer)}"
         )
     return optimizer
 
@@ -88,10 +88,10 @@ def as_list(callbacks: Any) -> list[Callback]:
     """Give the callbacks as a list of their own."""
     if callbacks is None:
         return []
-    found = [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
+    found = list(callbacks) if isinstance(callbacks, Iterable) else [callbacks]
     for callback in found:
         if not isinstance(callback, Callback):
-            raise TypeError(f"[Trainer] callbacks must be Callbacks, got {type(callback).__name__}")
+            raise TypeError(f"[Trainer] callbacks must be Callbacks, got {described(callback)}")
     return found
 
 

@@ -14,6 +14,7 @@ from nervure import _core, nn, optim
 from nervure._grad_mode import no_grad
 from nervure.callbacks.base import Callback, CallbackList
 from nervure.callbacks.progress import bar_over, resolve_verbose
+from nervure.metrics import ExactMatch
 from nervure.nn._watch import evaluating
 from nervure.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from nervure.train import checkpoint
@@ -23,7 +24,7 @@ from nervure.train._feed import Feed, Options, open_feed, split_off, validation_
 from nervure.train._fit import Fit
 from nervure.train._meter import Meter, resolve_metrics
 from nervure.train._objective import Objective, Penalty
-from nervure.train._predictions import joined, probabilities
+from nervure.train._predictions import check_rows, joined, probabilities
 from nervure.train._settings import (
     CLIP_VALUE,
     as_list,
@@ -158,6 +159,8 @@ class Trainer:
         if scheduler is not None and scheduler.optimizer is not self.optimizer:
             raise ValueError("[Trainer] the scheduler must be one of the trainer's optimizer")
         self.metrics = resolve_metrics(metrics)
+        if tbptt is not None and any(isinstance(m, ExactMatch) for m in self.metrics.values()):
+            raise ValueError("[Trainer] exact_match needs whole sequences, tbptt cuts them")
         self.clip_norm = clip_norm
         self.clip_value = None if clip_norm is not None else clip_value
         self.accumulation_steps = accumulation_steps
@@ -276,6 +279,7 @@ class Trainer:
             For data that are no numbers.
         """
         shown = resolve_verbose(verbose)
+        check_counts(epochs=epochs, initial_epoch=initial_epoch, validation_freq=validation_freq)
         if resume_from is not None:
             self._load(resume_from)
         weights = (sample_weight, lengths)
@@ -289,7 +293,6 @@ class Trainer:
             validation = open_feed(*held_out, checked)
         self._validation = validation
         options = Options(batch_size, shuffle, steps_per_epoch, epochs - initial_epoch)
-        check_counts(epochs=epochs, initial_epoch=initial_epoch, validation_freq=validation_freq)
         feed = open_feed(*parts, options)
         resumed, self._pending = self._pending, None
         if resumed is None:
@@ -427,6 +430,7 @@ class Trainer:
             for item in items:
                 batch = as_batch(item, needs_target=False)
                 output = prediction_of(call(self.model, batch.x))
+                check_rows(output, batch.size)
                 outputs.append(probabilities(output, objective) if objective else output)
         if not outputs:
             raise ValueError("[Trainer] there are no batches to predict")
@@ -592,7 +596,7 @@ class Trainer:
 
     def _load(self, path: str | os.PathLike[str]) -> Path | None:
         """Read a file, or the newest of a folder; None for a folder without any."""
-        if str(os.fspath(path)).endswith(checkpoint.SUFFIX):
+        if str(os.fspath(path)).endswith(checkpoint.SUFFIX) or os.path.isfile(path):
             self.load_state_dict(checkpoint.read(path))
             return Path(path)
         newest = checkpoint.read_newest(path)

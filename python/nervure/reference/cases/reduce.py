@@ -187,6 +187,17 @@ def rows() -> list[Case]:
             )
             if case.K > 1
         ],
+        *[
+            case
+            for case in _reduce(
+                "standard_deviation",
+                normal,
+                options=({}, {"correction": 0}, {"correction": 2}),
+                c=8.0,
+                torch=_torch_reduce("std"),
+            )
+            if case.K > 1
+        ],
         *_reduce("amax", normal),
         *_reduce("amin", normal),
         *_reduce("logsumexp", normal, empty=False, c=8.0),
