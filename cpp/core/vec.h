@@ -3,8 +3,8 @@
 // the language's own. Intrinsics stand in only where GCC was measured not to find the instruction (min/max: 1.3x in
 // exp) or has no way to say it (masked load/store).
 //
-// Only for files compiled per instruction set. No inline function here has external linkage. Kernels do without <cmath>:
-// reading it, even precompiled, takes longer than everything else before the first line of most of them.
+// Only for files compiled per instruction set. No inline function here has external linkage. Kernels do
+// without <cmath>: reading it, even precompiled, takes as long as all else that comes before their first line.
 #pragma once
 
 #ifndef NV_ISA
