@@ -6,8 +6,8 @@ set(NERVURE_KERNEL_OBJECTS)
 # -fno-math-errno, -fno-trapping-math: let sqrt, comparisons and conversions vectorise; results stay IEEE.
 # -fno-exceptions ... -fno-threadsafe-statics: nothing that would emit code shared between instruction sets.
 # (Never -ffast-math: linking with it would set flush-to-zero for the whole process.)
-# -O1 and those of the further optimisations that the kernels were measured to gain from (the transcendental functions up
-# to 1.6x): their inner loops are vectors and unrolled as written. This takes 40 % less time to compile than -O3.
+# -O1 and those of the further optimisations that the kernels were measured to gain from (the transcendental functions
+# up to 1.6x): their inner loops are vectors and unrolled as written. This takes 40 % less time to compile than -O3.
 set(kernel_options -O1 -fstrict-aliasing -finline-functions -fexpensive-optimizations -fgcse -frerun-cse-after-loop
                    -fschedule-insns2 -ftree-vectorize
                    -fno-math-errno -fno-trapping-math -ffp-contract=fast
