@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include <cmath>
 
 #include "core/scratch.h"
 #include "kernels/bytes.h"
@@ -70,7 +69,7 @@ NV_INLINE void max_of_square(MaxWindow w, std::int64_t channels, float* y, Place
 template <class Place>
 void no_taps(std::int64_t channels, float* y, Place* place) {
   for_vectors(0, channels, [&](std::int64_t c, std::int64_t count) NV_INLINE_LAMBDA {
-    store_some(y + c, broadcast(-HUGE_VALF), count);
+    store_some(y + c, broadcast(-kInfinity), count);
     if (kWanted<Place>) store_places(place + c, vi{}, count);
   });
 }
