@@ -119,9 +119,9 @@ Plan small_plan(const Gemm& g) {
 Plan make_plan(const Gemm& g, std::int64_t batch) {
   const std::int64_t work = g.M * g.N * g.K;
   Plan plan = small_plan(g);
-  const bool small_vector = plan.path == Path::vector && batch == 1 && work > kSerialVector && work <= kSerial;
-  if (small_vector) {
+  if (plan.path == Path::vector && batch == 1 && work > kSerialVector && work <= kSerial) {
     cut_columns(g, 2, g.b_transposed ? 16 : 64, plan);
+    plan.chunks = plan.column_chunks;
     return plan;
   }
   if (work * batch <= kSerial) return plan;
