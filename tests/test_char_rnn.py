@@ -10,7 +10,7 @@ import pytest
 
 import nervure as nv
 from nervure import models, optim
-from nervure.models import CharRNN, char_rnn
+from nervure.models import GPT, CharRNN, char_rnn
 from nervure.nn import functional as F
 
 CELLS = ["lstm", "gru", "rnn"]
@@ -130,6 +130,7 @@ def test_settings_are_checked(settings, message):
         CharRNN(**{"vocab_size": 5, **settings})
 
 
+@pytest.mark.parametrize("model", [CharRNN(5, 4), GPT(5, 8, d_model=4, nhead=1, num_layers=1)])
 @pytest.mark.parametrize(
     ("prompt", "length", "settings", "message"),
     [
@@ -140,10 +141,11 @@ def test_settings_are_checked(settings, message):
         ([[1]], 3, {"top_k": 0}, "top_k must be at least 1"),
     ],
 )
-def test_generate_is_checked(prompt, length, settings, message):
-    prompt = nv.tensor(np.array(prompt, np.int64))
+def test_generate_is_checked(model, prompt, length, settings, message):
     with pytest.raises(ValueError, match=message):
-        CharRNN(5, 4).generate(prompt, length, **settings)
+        model.generate(nv.tensor(np.array(prompt, np.int64)), length, **settings)
+    with pytest.raises(TypeError, match="the prompt must be a Tensor, got list"):
+        model.generate(prompt, length, **settings)
 
 
 def test_nothing_to_add():

@@ -138,21 +138,16 @@ class CharRNN(nn.Module):
 
         Raises
         ------
+        TypeError
+            If the prompt is not a Tensor.
         ValueError
             For an empty prompt, a negative length, or a temperature or ``top_k`` that is not
             positive.
         """
-        if prompt.ndim != 2 or prompt.shape[1] < 1 or length < 0:
-            raise ValueError(
-                "[CharRNN.generate] expected a prompt (B, T) of 1 or more tokens and a length of 0 "
-                f"or more, got {prompt.shape} and {length}"
-            )
-        if temperature is not None and not temperature > 0:
-            raise ValueError(
-                f"[CharRNN.generate] temperature must be positive or None, got {temperature}"
-            )
-        if top_k is not None and top_k < 1:
-            raise ValueError(f"[CharRNN.generate] top_k must be at least 1, got {top_k}")
+        from nervure.models.decoding import check_drawing, check_prompt
+
+        check_prompt("CharRNN.generate", prompt, length)
+        check_drawing("CharRNN.generate", temperature, top_k)
         training = self.training
         self.eval()
         try:

@@ -103,10 +103,7 @@ def sample(
     ValueError
         If ``temperature`` is not positive, or ``max_length`` or ``top_k`` is below 1.
     """
-    if not temperature > 0:
-        raise ValueError(f"[sample] temperature must be positive, got {temperature}")
-    if top_k is not None and top_k < 1:
-        raise ValueError(f"[sample] top_k must be at least 1, got {top_k}")
+    check_drawing("sample", temperature, top_k)
     return _one_by_one(model, source, source_lengths, max_length, temperature, top_k)
 
 
@@ -150,6 +147,25 @@ def _one_by_one(
     counts = np.cumsum(ends, axis=1) <= ends  # up to the first end, and with it
     scores = np.where(counts, log_chosen, 0.0).sum(axis=1, dtype=np.float64)
     return _finish(written, model.eos, scores, stacked)
+
+
+def check_drawing(op: str, temperature: float | None, top_k: int | None) -> None:
+    """Refuse what ``choose`` could not draw with."""
+    if temperature is not None and not temperature > 0:
+        raise ValueError(f"[{op}] temperature must be positive, got {temperature}")
+    if top_k is not None and top_k < 1:
+        raise ValueError(f"[{op}] top_k must be at least 1, got {top_k}")
+
+
+def check_prompt(op: str, prompt: Any, length: int) -> None:
+    """Refuse what cannot be continued."""
+    if not isinstance(prompt, Tensor):
+        raise TypeError(f"[{op}] the prompt must be a Tensor, got {type(prompt).__name__}")
+    if prompt.ndim != 2 or prompt.shape[1] < 1 or length < 0:
+        raise ValueError(
+            f"[{op}] expected a prompt (B, T) of 1 or more tokens and a length of 0 or more, "
+            f"got {prompt.shape} and {length}"
+        )
 
 
 def choose(logits: Tensor, temperature: float | None = None, top_k: int | None = None) -> Tensor:

@@ -261,19 +261,41 @@ class GPT(Module):
         temperature: float | None = 1.0,
         top_k: int | None = None,
     ) -> Tensor:
-        """Continue prompts (B, T) by ``length`` tokens; ``temperature=None`` takes the best.
+        """Continue prompts by ``length`` tokens, one step at a time.
+
+        Parameters
+        ----------
+        prompt : Tensor, (B, T), int64
+            At least one token for each row.
+        length : int
+            How many to add.
+        temperature : float, default 1.0
+            Tokens are drawn from ``softmax(scores / temperature)`` by the library's generator
+            (``nv.manual_seed``). None takes the best one.
+        top_k : int, optional
+            Draw among so many best ones only.
+
+        Returns
+        -------
+        Tensor, (B, T + length)
+            The prompts and what follows.
 
         Raises
         ------
+        TypeError
+            If the prompt is not a Tensor.
         ValueError
-            If the result would be longer than ``max_length``.
+            For an empty prompt, a negative length, a temperature or ``top_k`` that is not positive,
+            or if the result would be longer than ``max_length``.
         """
-        from .decoding import choose
+        from .decoding import check_drawing, check_prompt, choose
 
-        if prompt.shape[1] < 1 or prompt.shape[1] + length > self.max_length:
+        check_prompt("GPT.generate", prompt, length)
+        check_drawing("GPT.generate", temperature, top_k)
+        if prompt.shape[1] + length > self.max_length:
             raise ValueError(
-                "[GPT] a prompt of 1 or more tokens and its continuation must fit "
-                f"{self.max_length} positions, got {prompt.shape[1]} and {length}"
+                f"[GPT.generate] prompt and continuation must fit {self.max_length} positions, "
+                f"got {prompt.shape[1]} and {length}"
             )
         training = self.training
         self.eval()

@@ -188,6 +188,8 @@ class Recurrent(Module):
 
     def _run(self, x: Tensor, state: Any, lengths: Lengths) -> tuple[Tensor, Any]:
         name = type(self).__name__
+        if not isinstance(x, Tensor):
+            raise TypeError(f"[{name}] input must be a Tensor, got {type(x).__name__}")
         if x.ndim not in (2, 3):
             raise ValueError(f"[{name}] input must have 2 or 3 dimensions, got {x.shape}")
         if x.shape[-1] != self.input_size:
@@ -280,6 +282,8 @@ class RecurrentCell(Module):
 
     def _run(self, x: Tensor, states: tuple[Tensor, ...] | None) -> States:
         name = type(self).__name__
+        if not isinstance(x, Tensor):
+            raise TypeError(f"[{name}] input must be a Tensor, got {type(x).__name__}")
         if x.ndim not in (1, 2) or x.shape[-1] != self.input_size:
             raise ValueError(
                 f"[{name}] input must be (batch, {self.input_size}) or ({self.input_size},), "
@@ -289,6 +293,9 @@ class RecurrentCell(Module):
         expected = (*x.shape[:-1], self.hidden_size)
         given: tuple[Tensor | None, ...] = (None,) * len(self._state_names)
         if states is not None:
+            if not isinstance(states, (tuple, list)) or len(states) != len(self._state_names):
+                wanted = ", ".join(self._state_names)
+                raise TypeError(f"[{name}] states must be ({wanted}), got {type(states).__name__}")
             for what, state in zip(self._state_names, states, strict=True):
                 if state.shape != expected:
                     raise ValueError(f"[{name}] {what} must be {expected}, got {state.shape}")
