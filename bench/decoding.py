@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Rows of decoding one sequence token by token. Read ``registry.py`` first.
 
-PyTorch runs eagerly, in inference mode; JAX has the whole loop compiled.
+PyTorch runs eagerly, in inference mode; JAX calls a compiled step for each token. Beside the loop
+that JAX compiles whole stand rows of their own.
 """
 
 from __future__ import annotations
@@ -51,12 +52,15 @@ def _torch_greedy(torch: Any, net: Any, source: Any, count: int) -> Callable[[],
 @rows(
     "models",
     "decoding",
-    {"greedy GRU seq2seq, batch 1, per token": 40},
+    {
+        "greedy GRU seq2seq, batch 1, per token": (40, False),
+        "greedy GRU seq2seq, batch 1, compiled loop": (40, True),
+    },
     quick=["greedy GRU seq2seq, batch 1, per token"],
 )
-def sequence(peers: Peers, count: int) -> Contest:
+def sequence(peers: Peers, count: int, whole: bool) -> Contest:
     """40 tokens from 20 with additive attention, hidden 128, the most probable one at each step;
-    the encoder is part of it"""
+    the encoder is part of it (compiled loop: JAX alone, which compiles all steps as one program)"""
     source = classes(90, 20).reshape(1, 20) + 3
     nv.manual_seed(0)
     net = models.Seq2Seq(100, 100, embed_dim=128, hidden_size=128, attention="additive").eval()
@@ -64,12 +68,12 @@ def sequence(peers: Peers, count: int) -> Contest:
     contest = Contest(flops=2.0 * 128 * 128 * (20 * 14 + 20 * count), per=count)
     x = nv.tensor(source)
     contest.add("nervure", lambda: net.generate(x, max_length=count).tokens)
-    if torch := peers.torch:
+    if (torch := peers.torch) and not whole:
         peer = _torch_seq2seq(torch, net).eval()
         contest.add("torch", _torch_greedy(torch, peer, torch.from_numpy(source), count))
     if peers.jax:
         state = _numpy(net.state_dict())
-        contest.add("jax", jax_decoding.greedy(peers.jax, state, source, count, net.bos))
+        contest.add("jax", jax_decoding.greedy(peers.jax, state, source, count, net.bos, whole))
     return contest
 
 
@@ -117,12 +121,15 @@ def _torch_gpt(torch: Any, state: dict[str, Any], heads: int, count: int) -> Cal
 @rows(
     "models",
     "decoding",
-    {"greedy GPT, batch 1, per token": 100},
+    {
+        "greedy GPT, batch 1, per token": (100, False),
+        "greedy GPT, batch 1, compiled loop": (100, True),
+    },
     quick=["greedy GPT, batch 1, per token"],
 )
-def gpt(peers: Peers, count: int) -> Contest:
+def gpt(peers: Peers, count: int, whole: bool) -> Contest:
     """100 tokens of a decoder-only Transformer (128 features, 4 layers, 4 heads), keys and values
-    of the positions before kept"""
+    of the positions before kept (compiled loop: JAX alone, all steps as one program)"""
     nv.manual_seed(0)
     net = models.GPT(100, count + 1)
     contest = Contest(flops=2.0 * count * 4 * (12 * 128 * 128 + count * 128), per=count)
@@ -133,8 +140,8 @@ def gpt(peers: Peers, count: int) -> Contest:
 
     contest.add("nervure", ours)
     state = _numpy(net.state_dict())
-    if peers.torch:
+    if peers.torch and not whole:
         contest.add("torch", _torch_gpt(peers.torch, state, 4, count))
     if peers.jax:
-        contest.add("jax", jax_decoding.gpt(peers.jax, state, 4, count))
+        contest.add("jax", jax_decoding.gpt(peers.jax, state, 4, count, whole))
     return contest

@@ -1,10 +1,16 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The JAX contestants of encoder-decoders and of decoding, all loops compiled."""
+"""The JAX contestants of encoder-decoders and of decoding.
+
+Decoding comes in two forms: a compiled step that is called for each token, as PyTorch and Nervure
+run, and the loop compiled whole, which no caller can look into or stop early.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
+
+import numpy as np
 
 from .jax_peers import (
     Params,
@@ -75,38 +81,86 @@ def encoder_decoder_steps(
 
 
 def greedy(
-    jax: Any, state: Mapping[str, Any], source: Any, count: int, bos: int
+    jax: Any, state: Mapping[str, Any], source: Any, count: int, bos: int, whole: bool
 ) -> Callable[[], Any]:
     """The most probable tokens (B, count), one after the other."""
     jnp = jax.numpy
 
+    def step(p: Params, memory: Any, keys: Any, h: Any, token: Any) -> tuple[Any, Any]:
+        h, joined = decode(jax, p, memory, keys, h, p["target_embedding.weight"][token])
+        return h, (joined @ p["output.weight"] + p["output.bias"]).argmax(-1)
+
     def write(p: Params, source: Any) -> Any:
         memory, keys, h = encode(jax, p, source)
 
-        def step(carried: Any, _: Any) -> Any:
-            h, token = carried
-            x = p["target_embedding.weight"][token]
-            h, joined = decode(jax, p, memory, keys, h, x)
-            token = (joined @ p["output.weight"] + p["output.bias"]).argmax(-1)
+        def again(carried: Any, _: Any) -> Any:
+            h, token = step(p, memory, keys, *carried)
             return (h, token), token
 
         first = (h, jnp.full(source.shape[:1], bos))
-        return jax.lax.scan(step, first, None, length=count)[1].T
+        return jax.lax.scan(again, first, None, length=count)[1].T
 
-    return ready(jax, write, turned(state), source)
+    if whole:
+        return ready(jax, write, turned(state), source)
+    begin, go_on = jax.jit(lambda p, source: encode(jax, p, source)), jax.jit(step)
+    params, placed = jax.tree.map(jnp.asarray, (turned(state), source))
+    bos_tokens = jnp.full(source.shape[:1], bos)
+
+    def run() -> Any:
+        memory, keys, h = begin(params, placed)
+        token, tokens = bos_tokens, []
+        for _ in range(count):
+            h, token = go_on(params, memory, keys, h, token)
+            tokens.append(np.asarray(token))  # to see whether it is the end, as all contestants do
+        return np.stack(tokens, 1)
+
+    return run
 
 
 # ---- decoder-only Transformer --------------------------------------------------------------------
 
 
-def gpt(jax: Any, state: Mapping[str, Any], heads: int, count: int) -> Callable[[], Any]:
+def gpt(
+    jax: Any, state: Mapping[str, Any], heads: int, count: int, whole: bool
+) -> Callable[[], Any]:
     """Tokens (1, count) after token 1; keys and values are kept in arrays of their full length."""
     jnp = jax.numpy
     params = turned(state)
     params["positions.weight"] = params["positions.weight"].T.copy()  # rows are looked up
     width = params["embedding.weight"].shape[1]
     depth = sum(name.endswith("norm1.weight") for name in params)
-    owners = [f"blocks.layers.{i}." for i in range(depth)]
+    step = _gpt_step(jax, [f"blocks.layers.{i}." for i in range(depth)], heads)
+
+    def empty() -> Any:
+        return [jnp.zeros((2, count, heads, width // heads)) for _ in range(depth)]
+
+    def write(p: Params) -> Any:
+        def again(carried: Any, t: Any) -> Any:
+            token, caches = step(p, *carried, t)
+            return (token, caches), token
+
+        first = (jnp.ones((), jnp.int32), empty())
+        return jax.lax.scan(again, first, jnp.arange(count))[1][None]
+
+    if whole:
+        return ready(jax, write, params)
+    go_on = jax.jit(step, donate_argnums=2)
+    placed = jax.tree.map(jnp.asarray, params)
+    positions = [jnp.asarray(t) for t in range(count)]
+
+    def run() -> Any:
+        token, caches, tokens = jnp.ones((), jnp.int32), empty(), []
+        for t in positions:
+            token, caches = go_on(placed, token, caches, t)
+            tokens.append(token)  # it has not been computed yet: the next call waits for it
+        return np.array(tokens)[None]
+
+    return run
+
+
+def _gpt_step(jax: Any, owners: list[str], heads: int) -> Callable[..., Any]:
+    """From parameters, a token, what is kept of those before it, and its position."""
+    jnp = jax.numpy
 
     def norm(p: Params, name: str, x: Any) -> Any:
         return layer_norm(jax, x, p[f"{name}.weight"], p[f"{name}.bias"], 1e-5)
@@ -119,25 +173,18 @@ def gpt(jax: Any, state: Mapping[str, Any], heads: int, count: int) -> Callable[
         q, own = x[0], x[1:, None]
         kept = jax.lax.dynamic_update_slice(kept, own, (0, t, 0, 0))
         scores = jnp.einsum("hd,shd->hs", q, kept[0]) * q.shape[-1] ** -0.5
-        scores = jnp.where(jnp.arange(count) <= t, scores, -jnp.inf)
+        scores = jnp.where(jnp.arange(kept.shape[1]) <= t, scores, -jnp.inf)
         return jnp.einsum("hs,shd->hd", jax.nn.softmax(scores, axis=-1), kept[1]), kept
 
-    def write(p: Params) -> Any:
-        def step(carried: Any, t: Any) -> Any:
-            token, caches = carried
-            x, grown = p["embedding.weight"][token] + p["positions.weight"][t], []
-            for own, kept in zip(owners, caches, strict=True):
-                packed = linear(p, f"{own}self_attn.in_proj_", norm(p, f"{own}norm1", x))
-                y, kept = attend(packed.reshape(3, heads, -1), kept, t)
-                grown.append(kept)
-                x = x + linear(p, f"{own}self_attn.out_proj.", y.reshape(width))
-                hidden = linear(p, f"{own}linear1.", norm(p, f"{own}norm2", x))
-                x = x + linear(p, f"{own}linear2.", jax.nn.gelu(hidden, approximate=False))
-            token = (p["embedding.weight"] @ norm(p, "blocks.norm", x)).argmax()
-            return (token, grown), token
+    def step(p: Params, token: Any, caches: Any, t: Any) -> tuple[Any, Any]:
+        x, grown = p["embedding.weight"][token] + p["positions.weight"][t], []
+        for own, kept in zip(owners, caches, strict=True):
+            packed = linear(p, f"{own}self_attn.in_proj_", norm(p, f"{own}norm1", x))
+            y, kept = attend(packed.reshape(3, heads, -1), kept, t)
+            grown.append(kept)
+            x = x + linear(p, f"{own}self_attn.out_proj.", y.reshape(x.shape))
+            hidden = linear(p, f"{own}linear1.", norm(p, f"{own}norm2", x))
+            x = x + linear(p, f"{own}linear2.", jax.nn.gelu(hidden, approximate=False))
+        return (p["embedding.weight"] @ norm(p, "blocks.norm", x)).argmax(), grown
 
-        empty = [jnp.zeros((2, count, heads, width // heads)) for _ in owners]
-        first = (jnp.ones((), jnp.int32), empty)
-        return jax.lax.scan(step, first, jnp.arange(count))[1][None]
-
-    return ready(jax, write, params)
+    return step

@@ -224,6 +224,28 @@ def recurrent_training(
     return ready(jax, run, x, dy, *(np.asarray(w).T.copy() for w in weights))
 
 
+def recurrent_forward(jax: Any, kind: str, weights: Sequence[Any], x: Any) -> Callable[[], Any]:
+    """The outputs of a layer, its weights as above."""
+
+    def run(x: Any, *weights: Any) -> Any:
+        return recurrent_layer(jax, kind, x, weights)[0]
+
+    return ready(jax, run, x, *(np.asarray(w).T.copy() for w in weights))
+
+
+def char_training(jax: Any, kind: str, state: Mapping[str, Any], tokens: Any) -> Callable[[], Any]:
+    """Training steps of an embedding, a recurrent layer and a dense one over rows of tokens."""
+    names = [f"rnn.{name}_l0" for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+
+    def loss_of(p: Params, tokens: Any) -> Any:
+        x = p["embedding.weight"][tokens[:, :-1].T]  # step by step
+        y, _ = recurrent_layer(jax, kind, x, [p[name] for name in names])
+        scores = y @ p["output.weight"] + p["output.bias"]
+        return cross_entropy(jax, scores, tokens[:, 1:].T)
+
+    return adam_steps(jax, loss_of, turned(state), [tokens])
+
+
 def as_torch(gradients: Sequence[Any]) -> tuple[Any, ...]:
     """Gradients of `recurrent_training`, matrices turned back."""
     dx, *others = map(np.asarray, gradients)

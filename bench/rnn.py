@@ -17,6 +17,7 @@ from nervure import nn
 
 from . import jax_peers
 from .data import Floats, floats
+from .numpy_recurrent import NumpyRecurrent
 from .registry import Contest, Peers, rows
 
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
@@ -45,7 +46,7 @@ def _quick(prefix: str) -> list[str]:
     return [f"{prefix}LSTM {'x'.join(map(str, shape))}" for shape in QUICK]
 
 
-def _flops(kind: str, shape: tuple[int, ...], directions: int = 1) -> float:
+def layer_flops(kind: str, shape: tuple[int, ...], directions: int = 1) -> float:
     steps, batch, inputs, hidden = shape
     return 2.0 * directions * steps * batch * GATES[kind] * hidden * (inputs + hidden)
 
@@ -63,36 +64,8 @@ def _pair(peers: Peers, kind: str, inputs: int, hidden: int, **options: Any) -> 
     return ours, theirs
 
 
-def _sigmoid(x: Floats) -> Floats:
-    return np.asarray(1 / (1 + np.exp(-x)), np.float32)
-
-
-def _numpy_forward(kind: str, module: Any, x: Floats) -> Callable[[], Floats]:
-    """A loop over the steps, all gates in one product."""
-    w_ih, w_hh, b_ih, b_hh = (p.numpy().T.copy() for p in module.parameters())
-    steps, batch, hidden = *x.shape[:2], w_hh.shape[0]
-
-    def forward() -> Floats:
-        gates = x @ w_ih + b_ih
-        y = np.empty((steps, batch, hidden), np.float32)
-        h = c = np.zeros((batch, hidden), np.float32)
-        for t in range(steps):
-            z, own = gates[t], h @ w_hh + b_hh
-            if kind == "RNN":
-                h = np.tanh(z + own)
-            elif kind == "GRU":
-                r, u = np.split(_sigmoid(z[:, : 2 * hidden] + own[:, : 2 * hidden]), 2, axis=1)
-                n = np.tanh(z[:, 2 * hidden :] + r * own[:, 2 * hidden :])
-                h = n + u * (h - n)
-            else:
-                z = z + own
-                i, f = np.split(_sigmoid(z[:, : 2 * hidden]), 2, axis=1)
-                c = f * c + i * np.tanh(z[:, 2 * hidden : 3 * hidden])
-                h = _sigmoid(z[:, 3 * hidden :]) * np.tanh(c)
-            y[t] = h
-        return y
-
-    return forward
+def _numpy_layer(kind: str, module: Any, x: Floats) -> NumpyRecurrent:
+    return NumpyRecurrent(kind, [p.numpy() for p in module.parameters()], *x.shape[:2])
 
 
 @rows(
@@ -106,7 +79,7 @@ def forward(peers: Peers, kind: str, shape: tuple[int, ...]) -> Contest:
     steps, batch, inputs, hidden = shape
     ours, theirs = _pair(peers, kind, inputs, hidden)
     x = floats(steps, batch, inputs)
-    contest = Contest(flops=_flops(kind, shape), tolerance=1e-4)
+    contest = Contest(flops=layer_flops(kind, shape), tolerance=1e-4)
     a = nv.tensor(x)
 
     def call() -> Any:
@@ -114,7 +87,8 @@ def forward(peers: Peers, kind: str, shape: tuple[int, ...]) -> Contest:
             return ours(a)[0]
 
     contest.add("nervure", call)
-    contest.add("numpy", _numpy_forward(kind, ours, x))
+    layer = _numpy_layer(kind, ours, x)
+    contest.add("numpy", lambda: layer.forward(x))
     if theirs:
         b = peers.torch.from_numpy(x)
 
@@ -123,6 +97,9 @@ def forward(peers: Peers, kind: str, shape: tuple[int, ...]) -> Contest:
                 return theirs(b)[0]
 
         contest.add("torch", peer)
+    if peers.jax:
+        weights = [p.numpy() for p in ours.parameters()]
+        contest.add("jax", jax_peers.recurrent_forward(peers.jax, kind, weights, x))
     return contest
 
 
@@ -150,11 +127,14 @@ def training(peers: Peers, kind: str, shape: tuple[int, ...], **options: Any) ->
     directions = 2 if options.get("bidirectional") else 1
     ours, theirs = _pair(peers, kind, inputs, hidden, **options)
     x, dy = floats(steps, batch, inputs), floats(steps, batch, directions * hidden, seed=1)
-    contest = Contest(flops=3 * _flops(kind, shape, directions), tolerance=1e-3)
+    contest = Contest(flops=3 * layer_flops(kind, shape, directions), tolerance=1e-3)
     contest.add("nervure", _training(ours, nv.tensor(x, requires_grad=True), nv.tensor(dy)))
     if theirs:
         b = peers.torch.from_numpy(x).requires_grad_()
         contest.add("torch", _training(theirs, b, peers.torch.from_numpy(dy)))
+    if not options:
+        layer = _numpy_layer(kind, ours, x)
+        contest.add("numpy", lambda: layer.training(x, dy))
     if peers.jax and not options:
         weights = [p.numpy() for p in ours.parameters()]
         scan = jax_peers.recurrent_training(peers.jax, kind, weights, x, dy)
@@ -171,7 +151,7 @@ def stacked(peers: Peers, kind: str) -> Contest:
     """forward and backward of two bidirectional layers, all gradients"""
     contest = training(peers, kind, (32, 32, 64, 128), num_layers=2, bidirectional=True)
     # The second layer's input is as wide as both directions' output.
-    contest.flops += 3 * _flops(kind, (32, 32, 256, 128), 2)
+    contest.flops += 3 * layer_flops(kind, (32, 32, 256, 128), 2)
     return contest
 
 
@@ -211,7 +191,7 @@ def normalised(peers: Peers, *shape: int) -> Contest:
     nv.manual_seed(0)
     ours = nn.LSTM(inputs, hidden, batch_first=False, layer_norm=True)
     x, dy = floats(steps, batch, inputs), floats(steps, batch, hidden, seed=1)
-    contest = Contest(flops=3 * _flops("LSTM", shape), tolerance=1e-3)
+    contest = Contest(flops=3 * layer_flops("LSTM", shape), tolerance=1e-3)
     contest.add("nervure", _training(ours, nv.tensor(x, requires_grad=True), nv.tensor(dy)))
     if peers.torch:
         torch = peers.torch
@@ -250,7 +230,7 @@ def ragged(peers: Peers, kind: str, batch: int, steps: int, inputs: int, hidden:
     lengths[0] = steps
     for i, n in enumerate(lengths):
         dy[n:, i] = 0.0
-    flops = 3 * _flops(kind, (int(lengths.sum()), 1, inputs, hidden))
+    flops = 3 * layer_flops(kind, (int(lengths.sum()), 1, inputs, hidden))
     contest = Contest(flops=flops, tolerance=1e-3)
     a = nv.tensor(x, requires_grad=True)
     contest.add("nervure", _training(ours, a, nv.tensor(dy), lengths=nv.tensor(lengths)))
@@ -280,7 +260,7 @@ def step(peers: Peers, kind: str) -> Contest:
     """one step of streaming, no gradient (torch: the layer on one step, its fastest way)"""
     ours, theirs = _pair(peers, kind, 16, 32)
     x = floats(1, 1, 16)
-    contest = Contest(flops=_flops(kind, (1, 1, 16, 32)), tolerance=1e-4)
+    contest = Contest(flops=layer_flops(kind, (1, 1, 16, 32)), tolerance=1e-4)
     a = nv.tensor(x[0])
     with nv.no_grad():
         _, state = ours.step(a)

@@ -19,6 +19,7 @@ from nervure.progress import ProgressBar
 
 from . import (  # noqa: F401  (the rows register themselves)
     attention,
+    char_rnn,
     conv,
     decoding,
     embedding,

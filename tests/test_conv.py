@@ -35,6 +35,15 @@ def _wide(*arrays: np.ndarray) -> list[np.ndarray]:
     return [a.astype(np.float64) for a in arrays]
 
 
+def test_a_long_line_whose_last_piece_is_one_pixel(isa: str) -> None:
+    """Lines are cut into pieces of 512 pixels, rounded up: 511 of them and a pixel."""
+    rng = np.random.default_rng(3)
+    x, w = _normal(rng, 1, 1, 511 * 512 + 3), _normal(rng, 2, 1, 3)
+    y = F.conv1d(nv.tensor(x), nv.tensor(w)).numpy()
+    windows = np.lib.stride_tricks.sliding_window_view(x[0, 0].astype(np.float64), 3)
+    np.testing.assert_allclose(y[0].T, windows @ w[:, 0].T, rtol=1e-5, atol=1e-5)
+
+
 # ---- algorithms ----------------------------------------------------------------------------------
 
 # x, weight, parameters: what each algorithm takes, and what it must leave to another.

@@ -427,6 +427,12 @@ def test_other_samplers_and_transforms() -> None:
     assert (x.tolist(), y.tolist(), w.tolist()) == ([1, 2, 3], [0, 1, 2], [0, 1, 2])
 
 
+def test_a_transform_returns_inputs_and_targets() -> None:
+    loader = DataLoader(numbered(4), 2, transform=lambda x, y, rng: x)  # two rows are no pair
+    with pytest.raises(TypeError, match=r"must return \(x, y\), got ndarray"):
+        next(iter(loader))
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [

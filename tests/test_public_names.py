@@ -201,6 +201,44 @@ def test_operations_on_several_tensors() -> None:
     assert nv.minimum(a, b).numpy().tolist() == [[1.0, -2.0]]
 
 
+def test_where_keeps_integers() -> None:
+    condition, tokens = nv.tensor([True, False]), nv.tensor([2**40 + 1, 3])
+    for a, b, expected in (
+        (tokens, 0, np.array([2**40 + 1, 0])),
+        (7, tokens, np.array([7, 3])),
+        (True, False, np.array([True, False])),
+        (tokens.float(), 1, np.array([2.0**40, 1.0], "f4")),
+    ):
+        found = nv.where(condition, a, b).numpy()
+        assert found.dtype == expected.dtype
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_what_cannot_become_a_tensor() -> None:
+    for beyond in (2**63, [2**63], np.array([2**64 - 1], np.uint64)):
+        with pytest.raises(TypeError, match="integers that fit int64, got"):
+            nv.tensor(beyond)
+    assert nv.tensor(np.array([2**63 - 1], np.uint64)).tolist() == [2**63 - 1]
+    assert nv.tensor(np.array([2**63], np.uint64), dtype=nv.float32).tolist() == [2.0**63]
+    with pytest.raises(TypeError, match=r"\[zeros_like\] expected a Tensor, got ndarray"):
+        nv.zeros_like(np.zeros(2))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="step leads away from end"):
+        nv.arange(0, 5, -1)
+
+
+def test_an_integer_tensor_is_an_index() -> None:
+    names = ["ant", "bee", "cat"]
+    assert names[nv.tensor([0.1, 0.2, 0.7]).argmax()] == "cat"
+    assert names[: nv.tensor(2)] == ["ant", "bee"]
+    assert list(range(nv.tensor(2))) == [0, 1]
+    array = np.arange(5)
+    assert array[nv.tensor([3])].shape == (1,)  # type: ignore[index]  # a list of one index
+    assert array[nv.tensor(3)] == 3  # type: ignore[index]
+    for wrong in (nv.tensor(1.0), nv.tensor([1]), nv.tensor(True)):
+        with pytest.raises(TypeError, match="only a 0-d int64 tensor is an integer"):
+            names[wrong]
+
+
 # ---- no_grad -------------------------------------------------------------------------------------
 
 

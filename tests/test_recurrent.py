@@ -306,6 +306,32 @@ def test_bits_do_not_depend_on_threads(rng, isa, kind, shape) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("both", [False, True])
+def test_bits_of_ragged_rows_do_not_depend_on_their_cut(rng, isa, kind, both) -> None:
+    """Rows are cut by the sum of their steps, anew for every few steps; each stays its own."""
+    steps, inputs, hidden = 22, 9, 100
+    lengths = np.array([22, 3, 0, 17, 22, 1, 9, 0, 21, 2, 14, 5, 8, 0, 20, 6, 11, 4, 19, 7, 1, 13])
+    module = getattr(nn, kind)(inputs, hidden, bidirectional=both)
+    x, dy = floats(rng, len(lengths), steps, inputs), floats(rng, 1, 1, (1 + both) * hidden)
+    results = []
+    for threads in (1, 2, 3):
+        nv.set_num_threads(threads)
+        a = nv.tensor(x, requires_grad=True)
+        module.zero_grad()
+        out, state = module(a, lengths=lengths)
+        (out * nv.tensor(dy)).sum().backward()
+        tensors = (out, *states_of(state), a.grad, *(p.grad for p in module.parameters()))
+        results.append([t.numpy().tobytes() for t in tensors])
+    assert results[0] == results[1] == results[2]
+    for i in (0, 6, 9, 18):
+        own = nv.tensor(x[i : i + 1, : lengths[i]], requires_grad=True)
+        y, _ = module(own)
+        (y * nv.tensor(dy)).sum().backward()
+        np.testing.assert_array_equal(out.numpy()[i, : lengths[i]], y.numpy()[0])
+        np.testing.assert_array_equal(a.grad.numpy()[i, : lengths[i]], own.grad.numpy()[0])
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_no_rows_and_no_steps(kind) -> None:
     module = getattr(nn, kind)(3, 4, bidirectional=True)
     for shape in ((0, 5, 3), (2, 0, 3), (0, 0, 3)):

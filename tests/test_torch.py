@@ -46,7 +46,7 @@ def _deviation(actual: Any, expected: Any) -> float:
 
 
 # Warnings of PyTorch about an empty variance and about "mean" of a divergence.
-@pytest.mark.filterwarnings("ignore:var.*degrees of freedom:UserWarning")
+@pytest.mark.filterwarnings("ignore:(var|std).*degrees of freedom:UserWarning")
 @pytest.mark.filterwarnings("ignore:reduction.*'mean' divides:UserWarning")
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
 @pytest.mark.parametrize("op", IN_TORCH)

@@ -107,6 +107,23 @@ def test_padding_of_targets_counts_neither_in_loss_nor_metrics(rng: np.random.Ge
         np.testing.assert_allclose(row[: len(single)], single, rtol=1e-4, atol=1e-5)
 
 
+def test_exact_match_is_that_of_whole_sequences(rng: np.random.Generator) -> None:
+    x = [rng.normal(size=(n, 2)).astype(np.float32) for n in (1, 2, 3, 3)]
+    model = Recurrent()
+    y = [model(nv.tensor(s[None]))[0][0].argmax(1).numpy() for s in x]  # all that it gives
+    y[2] = (y[2] + np.array([0, 1, 0])) % 3  # but for one step of one sequence
+    trainer = nv.Trainer(
+        model, "cross_entropy", sgd(model), ["exact_match", "accuracy"], class_dim=-1
+    )
+    found = trainer.evaluate(SequenceDataset(x, y), batch_size=3, return_dict=True)
+    assert (found["exact_match"], found["accuracy"]) == (0.75, 8 / 9)
+    images = nv.Trainer(nn.Identity(), "cross_entropy", sgd(model), ["exact_match"])
+    scores = np.eye(3)[[[0, 1], [2, 1]]].transpose(0, 2, 1)  # (N, C, T)
+    assert images.evaluate(scores, np.array([[0, 1], [2, 2]]))[1] == 0.5
+    with pytest.raises(ValueError, match="exact_match needs whole sequences"):
+        nv.Trainer(model, "cross_entropy", metrics=["exact_match"], tbptt=2, class_dim=-1)
+
+
 def test_truncated_backpropagation(rng: np.random.Generator) -> None:
     x = rng.normal(size=(6, 7, 2)).astype(np.float32)
     y = rng.integers(0, 3, (6, 7))

@@ -208,6 +208,14 @@ def _cached(w: nv.Tensor) -> None:
     _core.attend_cached(nv.ones(1, 1, 9), keys, nv.zeros(1, 4, 3), 0, 1)
 
 
+def _stepped(w: nv.Tensor) -> None:
+    keys, layer = w.detach().reshape(1, 4, 3), nn.TransformerEncoderLayer(3, 1, 2).eval()
+    cache = nn.KeyValueCache(4)
+    cache._keys, cache._values = keys, nv.zeros(1, 4, 3)
+    with nv.no_grad():
+        layer(nv.ones(1, 1, 3), cache=cache)
+
+
 def _appended(w: nv.Tensor) -> None:
     cache = nn.KeyValueCache(4)
     cache._keys, cache._values = w.detach().reshape(1, 4, 3), nv.zeros(1, 4, 3)
@@ -241,6 +249,7 @@ WRITERS: dict[str, Callable[[Any], object]] = {
     "instance_norm": _statistics(_core.instance_norm),
     "weight average": _average,
     "attend_cached": _cached,
+    "transformer_step": _stepped,
     "KeyValueCache.append": _appended,
     "writes_into": _core.writes_into,
 }

@@ -29,6 +29,14 @@ DType natural_dtype(const py::array& array) {
                                       py::str(array.dtype()).cast<std::string>()));
 }
 
+void check_fits_int64(const py::array& array) {
+  if (array.dtype().kind() != 'u' || array.itemsize() < 8 || array.size() == 0) return;
+  const py::object largest = array.attr("max")();
+  if (largest.cast<std::uint64_t>() >> 63)
+    throw core::TypeError(
+        core::message("tensor", "expected integers that fit int64, got ", py::str(largest).cast<std::string>()));
+}
+
 /// The dtype under which an array's memory can be used as it is.
 DType shared_dtype(const char* op, const py::array& array) {
   if (array.dtype().equal(py::dtype::of<float>())) return DType::float32;
@@ -73,6 +81,7 @@ Tensor tensor_over_array(const char* op, const py::array& array) {
 
 Tensor tensor_from_array(const py::array& array, DType dtype) {
   natural_dtype(array);  // refuses text, objects, complex numbers
+  if (dtype == DType::int64) check_fits_int64(array);
   NV_CHECK(array.ndim() <= core::kMaxRank, "tensor", "at most ", core::kMaxRank, " dimensions are supported, got ",
            array.ndim());
   Shape shape;

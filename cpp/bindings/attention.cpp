@@ -26,8 +26,6 @@ void bind_attention(py::module_& m) {
       },
       py::arg("packed"), py::arg("attn_mask") = py::none(), py::arg("lengths") = py::none(), py::arg("heads") = 1,
       py::arg("dropout_p") = 0.0, py::arg("is_causal") = false, py::arg("scale") = py::none());
-  m.def("attend_cached", ops::attend_cached, py::arg("packed"), py::arg("keys"), py::arg("values"), py::arg("length"),
-        py::arg("heads"));
 }
 
 }  // namespace nervure::bindings

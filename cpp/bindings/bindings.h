@@ -101,6 +101,7 @@ void bind_ops(py::module_& m);          // ops.cpp
 void bind_conv(py::module_& m);         // conv.cpp: convolutions, also on NumPy arrays
 void bind_embedding(py::module_& m);    // embedding.cpp
 void bind_attention(py::module_& m);    // attention.cpp
+void bind_decoding(py::module_& m);     // decoding.cpp
 void bind_pool(py::module_& m);         // pool.cpp: pooling, also on NumPy arrays
 void bind_norm(py::module_& m);         // norm.cpp: normalisation, also on NumPy arrays
 void bind_recurrent(py::module_& m);    // recurrent.cpp: also on NumPy arrays

@@ -51,6 +51,7 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   bindings::bind_tensor(m);
   bindings::bind_ops(m);
   bindings::bind_attention(m);
+  bindings::bind_decoding(m);
   bindings::bind_update_list(m);
   bindings::bind_embedding(m);
   bindings::bind_function(m);

@@ -8,8 +8,6 @@
 // another from the lowest degree up, each time refitting the rest.
 #pragma once
 
-#include <cmath>
-
 #include "core/vec.h"
 
 namespace nervure::simd::NV_ISA {
@@ -21,7 +19,6 @@ typedef std::uint64_t vul __attribute__((vector_size(4 * kLanes)));
 typedef float vh __attribute__((vector_size(2 * kLanes)));
 typedef std::int32_t vhi __attribute__((vector_size(2 * kLanes)));
 
-constexpr float kInfinity = __builtin_inff();
 constexpr float kSmallestNormal = 0x1p-126f;
 
 /// The sum of terms[i] x^i, neighbours first (Estrin): a processor that waits for a chain of multiplications has room

@@ -3,6 +3,7 @@
 #include "core/scratch.h"
 #include "core/vmath.h"
 #include "kernels/attention_block.h"
+#include "kernels/attention_query.h"
 #include "kernels/lanes.h"
 
 namespace nervure::kernels::NV_ISA {
@@ -101,6 +102,7 @@ void attend(const Attention& a, const AttentionHead& head, AttentionBlock block,
 }  // namespace
 
 void attention_forward(const Attention& a, float* y, float* log_sum) {
+  if (asks_single_queries(a)) return attend_single_queries(a, y, log_sum);
   const std::int64_t blocks = ceil_div(a.queries, kQueryBlock);
   const std::int64_t work = kQueryBlock * a.keys * (a.head_size + a.value_size);
   core::parallel_for(a.batch * a.heads * blocks, larger(1, kChunkWork / larger(1, work)),

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "kernels/channel_norm.h"
 
-#include <cmath>
-
 #include "kernels/channel_columns.h"
 
 namespace nervure::kernels::NV_ISA {

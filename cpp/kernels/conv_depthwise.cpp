@@ -56,6 +56,7 @@ struct Tile {
   float* y;
   std::int64_t x_step, y_step, channels;
   bool relu;
+  std::int64_t x_ahead, y_ahead;  // how far behind lies what the next row reads first and writes
 };
 
 template <int Pixels>
@@ -63,7 +64,11 @@ NV_INLINE void sum_vector(const Tile& t, const TapList& taps, std::int64_t c, st
   vf acc[Pixels];
   const vf start = t.bias ? load_some(t.bias + c, count) : vf{};
 #pragma GCC unroll 8
-  for (int i = 0; i < Pixels; ++i) acc[i] = start;
+  for (int i = 0; i < Pixels; ++i) {
+    acc[i] = start;
+    __builtin_prefetch(t.x + t.x_ahead + i * t.x_step + c, 0, 2);
+    __builtin_prefetch(t.y + t.y_ahead + i * t.y_step + c, 0, 2);
+  }
   for (std::int64_t tap = 0; tap < taps.count; ++tap) {
     const vf weight = load_some(t.w + taps.weight[tap] + c, count);
     const float* x = t.x + taps.pixel[tap] + c;
@@ -83,7 +88,7 @@ void sum_tile(const Tile& t, const TapList& taps) {
 /// A sweep of all channels over all images; pixel (i, j) of the grid goes to target + i * row_step + j * column_step.
 struct Job {
   Sweep sweep;
-  std::int64_t images, kernel_width;
+  std::int64_t kernel_width;
   const float *source, *w, *bias;
   Activation activation;
   float* target;
@@ -100,7 +105,9 @@ void run_pixels(const Job& job, const TapList& taps, const float* x, float* y, s
             x_step,
             job.column_step,
             job.sweep.channels,
-            job.activation == Activation::relu};
+            job.activation == Activation::relu,
+            (job.sweep.down.reach() + job.sweep.row_step) * job.sweep.width * job.sweep.channels,
+            job.row_step};
   std::int64_t j = begin;
   const auto advance = [&](std::int64_t pixels) {
     j += pixels;
@@ -132,14 +139,25 @@ void run_row(const Job& job, std::int64_t n, std::int64_t i, TapList& taps) {
   for (j = 0; j < s.columns; ++j) activate_rows(job.activation, 1, s.channels, y + j * job.column_step, 0);
 }
 
-void run_job(const Job& job) {
-  const Sweep& s = job.sweep;
-  const std::int64_t taps = s.down.count * s.across.count;
-  const std::int64_t work = larger(s.columns * s.channels * larger(taps, 1), 1);
-  core::parallel_for(job.images * s.rows, larger(kWork / work, 1), [&](std::int64_t begin, std::int64_t end) {
-    const core::Scratch<std::int64_t> memory(static_cast<std::size_t>(2 * taps + 1));
+/// Sweeps that share their source: job number i * across + j fills pixels i, i + down, ... by j, j + across, ... of
+/// images of so many rows. Row by row, so that memory is written in order.
+struct Jobs {
+  const Job* job;
+  std::int64_t down, across, rows;
+};
+
+void run_jobs(const Jobs& all, std::int64_t images, std::int64_t taps) {
+  std::int64_t columns = 0;
+  for (std::int64_t j = 0; j < all.across; ++j) columns += all.job[j].sweep.columns;
+  const std::int64_t work = larger(columns * all.job->sweep.channels * larger(taps / (all.down * all.across), 1), 1);
+  core::parallel_for(images * all.rows, larger(kWork / work, 1), [&](std::int64_t begin, std::int64_t end) {
+    const core::Scratch<std::int64_t> memory(static_cast<std::size_t>(2 * taps));
     TapList list{memory.get(), memory.get() + taps, 0};
-    for (std::int64_t row = begin; row < end; ++row) run_row(job, row / s.rows, row % s.rows, list);
+    for (std::int64_t row = begin; row < end; ++row) {
+      const std::int64_t n = row / all.rows, i = row % all.rows;
+      for (std::int64_t j = 0; j < all.across; ++j)
+        run_row(all.job[i % all.down * all.across + j], n, i / all.down, list);
+    }
   });
 }
 
@@ -155,6 +173,7 @@ struct RowTap {
 struct Row {
   const float* dy;
   std::int64_t x_step, channels;
+  std::int64_t x_ahead, dy_ahead;  // to the next row
 };
 
 /// sum += Σ x dy over pixels [begin, end), for `Taps` taps and one vector of channels.
@@ -172,6 +191,10 @@ NV_INLINE void add_vector(const Row& row, const RowTap* taps, std::int64_t begin
   std::int64_t at = begin * row.x_step;
   for (std::int64_t j = begin; j < end; ++j, dy += row.channels, at += row.x_step) {
     const vf d = load_some(dy, count);
+    if constexpr (Count == kSums) {
+      __builtin_prefetch(dy + row.dy_ahead, 0, 2);
+      __builtin_prefetch(x[Count - 1] + at + row.x_ahead, 0, 2);
+    }
 #pragma GCC unroll 9
     for (int i = 0; i < Count; ++i) acc[i] = fma(load_some(x[i] + at, count), d, acc[i]);
   }
@@ -211,7 +234,7 @@ void add_row(const Conv& v, const Sweep& s, const float* x, const float* dy, std
       taps[count++] = {x + (h * s.width + w) * v.C, sum + (r * v.S + c) * v.C,
                        places_inside(s.first_column, s.column_step, s.across.offset[c], v.Q, s.width)};
     }
-  const Row source{dy + (n * v.P + p) * v.Q * v.C, s.column_step * v.C, v.C};
+  const Row source{dy + (n * v.P + p) * v.Q * v.C, s.column_step * v.C, v.C, s.row_step * s.width * v.C, v.Q * v.C};
   std::int64_t i = 0;
   for (; i + kSums <= count; i += kSums) add_group<kSums>(source, taps + i);
   for (; i + 3 <= count; i += 3) add_group<3>(source, taps + i);
@@ -223,16 +246,30 @@ void add_row(const Conv& v, const Sweep& s, const float* x, const float* dy, std
 void depthwise_forward(const Conv& v, const float* x, const float* w, const float* bias, Activation activation,
                        float* y) {
   const core::Scratch<std::int64_t> taps(static_cast<std::size_t>(2 * (v.R + v.S)));
-  run_job({forward_sweep(v, taps.get()), v.N, v.S, x, w, bias, activation, y, v.P * v.Q * v.K, v.Q * v.K, v.K});
+  const Job job{forward_sweep(v, taps.get()), v.S, x, w, bias, activation, y, v.P * v.Q * v.K, v.Q * v.K, v.K};
+  run_jobs({&job, 1, 1, v.P}, v.N, v.R * v.S);
 }
 
 void depthwise_backward_data(const Conv& v, const float* dy, const float* w, const float* bias, Activation activation,
                              float* dx) {
-  const core::Scratch<std::int64_t> taps(static_cast<std::size_t>(2 * (v.R + v.S)));
-  for (std::int64_t i = 0; i < smaller(v.stride_h, v.H); ++i)
-    for (std::int64_t j = 0; j < smaller(v.stride_w, v.W); ++j)
-      run_job({data_sweep(v, i, j, taps.get()), v.N, v.S, dy, w, bias, activation, dx + (i * v.W + j) * v.C,
-               v.H * v.W * v.C, v.stride_h * v.W * v.C, v.stride_w * v.C});
+  const std::int64_t down = smaller(v.stride_h, v.H), across = smaller(v.stride_w, v.W), of_job = 2 * (v.R + v.S);
+  const core::Scratch<std::int64_t> taps(static_cast<std::size_t>(down * across * of_job));
+  const core::Scratch<Job> jobs(static_cast<std::size_t>(down * across));
+  for (std::int64_t i = 0; i < down; ++i)
+    for (std::int64_t j = 0; j < across; ++j) {
+      const std::int64_t k = i * across + j;
+      jobs.get()[k] = {data_sweep(v, i, j, taps.get() + k * of_job),
+                       v.S,
+                       dy,
+                       w,
+                       bias,
+                       activation,
+                       dx + (i * v.W + j) * v.C,
+                       v.H * v.W * v.C,
+                       v.stride_h * v.W * v.C,
+                       v.stride_w * v.C};
+    }
+  run_jobs({jobs.get(), down, across, v.H}, v.N, v.R * v.S);
 }
 
 void depthwise_backward_weight(const Conv& v, const float* x, const float* dy, float* dw) {

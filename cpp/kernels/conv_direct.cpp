@@ -3,6 +3,7 @@
 
 #include "core/parallel.h"
 #include "core/scratch.h"
+#include "kernels/conv_line.h"
 #include "kernels/conv_sweep.h"
 #include "kernels/gemm_block.h"
 #include "kernels/gemm_epilogue.h"
@@ -38,13 +39,15 @@ struct Job {
 
   std::int64_t depth() const { return plan.count * plan.length; }
   std::int64_t padded_outputs() const { return ceil_div(outputs, kLanes) * kLanes; }
+  bool by_lines() const { return is_short_line(depth(), sweep.columns); }
+  void cut() { panels = by_lines() ? cut_line_panels(outputs) : cut_panels(outputs); }
 };
 
 /// The tiles of one unit: rows [begin, end) of the grid on one image.
 class Unit {
  public:
-  Unit(const Job& job, std::int64_t image, std::int64_t begin, std::int64_t end, const float* source)
-      : job_(job), begin_(begin), pixels_((end - begin) * job.sweep.columns), source_(source) {
+  Unit(const Job& job, bool by_lines, std::int64_t image, std::int64_t begin, std::int64_t end, const float* source)
+      : job_(job), by_lines_(by_lines), pixels_((end - begin) * job.sweep.columns), source_(source) {
     target_ = job.target + image * job.image_step + begin * job.row_step;
     source_row_ = job.sweep.row_step * job.sweep.pitch();
     source_column_ = job.sweep.column_step * job.sweep.channels;
@@ -59,7 +62,10 @@ class Unit {
         if (!count) continue;
         vectors_ = job_.panels.vectors[s];
         const std::int64_t width = static_cast<std::int64_t>(vectors_) * kLanes;
-        in_blocks(weights, column, count, width);
+        if (by_lines_)
+          in_lines(weights, column, count, width);
+        else
+          in_blocks(weights, column, count, width);
         weights += count * width * job_.depth();
         column += count * width;
       }
@@ -67,6 +73,34 @@ class Unit {
   }
 
  private:
+  /// Panel by panel, each under all lines: it stays in the first-level cache.
+  void in_lines(const float* weights, std::int64_t column, std::int64_t count, std::int64_t width) {
+    const float* const from = source_ + group_ * (job_.sweep.channels / job_.groups);
+    for (; count > 0; --count, column += width, weights += width * job_.depth()) {
+      const std::int64_t first = group_ * job_.outputs + column, columns = smaller(width, job_.outputs - column);
+      ConvLine line{from,
+                    source_column_,
+                    job_.offset,
+                    job_.plan.count,
+                    job_.plan.length,
+                    weights,
+                    job_.bias ? job_.bias + first : nullptr,
+                    target_ + first,
+                    job_.column_step,
+                    job_.sweep.columns,
+                    columns,
+                    job_.activation == Activation::relu};
+      for (std::int64_t i = 0; i < pixels_; i += job_.sweep.columns) {
+        conv_line(vectors_, line);
+        if (job_.activation != Activation::none && job_.activation != Activation::relu)
+          for (std::int64_t j = 0; j < job_.sweep.columns; ++j)
+            activate_rows(job_.activation, 1, columns, line.y + j * job_.column_step, 0);
+        line.x += source_row_;
+        line.y += job_.row_step;
+      }
+    }
+  }
+
   /// Panels of one width, in blocks of weights that fit the cache: some panels at a time, or part of their depth.
   void in_blocks(const float* weights, std::int64_t column, std::int64_t count, std::int64_t width) {
     const std::int64_t runs = larger(smaller(kWeightFloats / (width * job_.plan.length), job_.plan.count), 1);
@@ -113,7 +147,8 @@ class Unit {
   }
 
   const Job& job_;
-  std::int64_t begin_, pixels_, group_ = 0, source_row_, source_column_;
+  bool by_lines_;
+  std::int64_t pixels_, group_ = 0, source_row_, source_column_;
   const float* source_;
   float* target_;
   int vectors_ = 0;
@@ -130,6 +165,7 @@ bool is_line(const Sweep& s) { return s.rows == 1 && s.down.reach() == 0 && s.co
 
 void run_line(const Job& job) {
   const Sweep& line = job.sweep;
+  const bool lines = job.by_lines();
   const std::int64_t pieces = ceil_div(line.columns, kLinePixels), step = ceil_div(line.columns, pieces);
   const std::int64_t work = larger(step * job.depth() * job.groups * job.outputs, 1);
   const std::int64_t seen = (step - 1) * line.column_step + line.across.reach() + 1;
@@ -143,7 +179,7 @@ void run_line(const Job& job) {
       piece.sweep.first_column += begin * line.column_step;
       piece.target += begin * job.column_step;
       const float* image = job.source + n * line.height * line.width * line.channels;
-      Unit(piece, n, 0, 1, source_rows(piece.sweep, image, 0, 1, copy.get())).run();
+      Unit(piece, lines, n, 0, 1, source_rows(piece.sweep, image, 0, 1, copy.get())).run();
     }
   });
 }
@@ -151,6 +187,7 @@ void run_line(const Job& job) {
 void run_job(const Job& job) {
   if (is_line(job.sweep)) return run_line(job);
   const Sweep& sweep = job.sweep;
+  const bool lines = job.by_lines();
   const std::int64_t rows = rows_of_unit(sweep, job.images), per_image = ceil_div(sweep.rows, rows);
   const std::int64_t work = larger(rows * sweep.columns * job.depth() * job.groups * job.outputs, 1);
   core::parallel_for(job.images * per_image, larger(kChunk / work, 1), [&](std::int64_t first, std::int64_t end) {
@@ -159,7 +196,7 @@ void run_job(const Job& job) {
       const std::int64_t n = unit / per_image, begin = unit % per_image * rows;
       const std::int64_t last = smaller(begin + rows, sweep.rows);
       const float* image = job.source + n * sweep.height * sweep.width * sweep.channels;
-      Unit(job, n, begin, last, source_rows(sweep, image, begin, last, copy.get())).run();
+      Unit(job, lines, n, begin, last, source_rows(sweep, image, begin, last, copy.get())).run();
     }
   });
 }
@@ -223,7 +260,7 @@ class BackwardData {
     job.plan = plan_runs(job.sweep, v_.group_outputs());
     fill_runs(job.sweep, job.plan, runs_.get());
     job.offset = runs_.get();
-    job.panels = cut_panels(job.outputs);
+    job.cut();
     pack(job);
     job.weights = weights_.get();
     run_job(job);
@@ -260,7 +297,6 @@ void direct_forward(const Conv& v, const float* x, const float* w, const float* 
   job.groups = v.groups;
   job.outputs = v.group_outputs();
   job.source = x;
-  job.panels = cut_panels(job.outputs);
   job.bias = bias;
   job.activation = activation;
   job.target = y;
@@ -271,6 +307,7 @@ void direct_forward(const Conv& v, const float* x, const float* w, const float* 
   std::int64_t* const offset = taps.get() + 2 * (v.R + v.S);
   fill_runs(job.sweep, job.plan, offset);
   job.offset = offset;
+  job.cut();
 
   const std::int64_t depth = v.depth(), padded = job.padded_outputs();
   const core::Scratch<float> weights(static_cast<std::size_t>(v.groups * depth * padded));

@@ -65,6 +65,7 @@ class Block {
   void under_panel(const float* x, const float* dy, const Panel& panel) {
     const std::int64_t width = static_cast<std::int64_t>(panel.vectors) * kLanes, pixels = runs_.count * runs_.length;
     const float* b = dy + panel.column;
+    if (is_dense(panel)) return in_dense_tiles(x, b, panel);
     if (job_.packs) pack_b(b, v_.K, false, pixels, panel.columns, panel.vectors, packed_, pixels);
     const RowTiles tiles = cut_rows(v_.depth(), max_tile_rows(panel.vectors));
     std::int64_t run = 0, within = 0;
@@ -84,6 +85,24 @@ class Block {
       const ConvTileOutput out{c, panel.columns - width + kLanes, nullptr, accumulate_, false};
       conv_tile_function(height, panel.vectors, panel.columns < width)(from, runs_, job_.packs ? packed_ : b,
                                                                        job_.packs ? width : v_.K, out);
+    }
+  }
+
+  bool is_dense(const Panel& panel) const {
+    return panel.vectors == 1 && panel.columns == kLanes && job_.plan.length % kLowRows == 0;
+  }
+
+  /// Rows of dW whose taps and channels lie side by side in the image.
+  void in_dense_tiles(const float* x, const float* b, const Panel& panel) {
+    float* to = sum_ + panel.column;
+    for (std::int64_t run = 0; run < job_.plan.count; ++run) {
+      const float* const from = x + panel.first_input + job_.offset[run];
+      std::int64_t height = 0;
+      for (std::int64_t at = 0; at < job_.plan.length; at += height, to += height * v_.K) {
+        const bool tall = job_.plan.length - at >= kTallRows;
+        height = tall ? kTallRows : kLowRows;
+        dense_conv_tile(tall, from + at, runs_, b, v_.K, to, v_.K, accumulate_);
+      }
     }
   }
 

@@ -119,7 +119,31 @@ constexpr TileRow kTable[kTileRows] = {
 #endif
 };
 
+template <int Rows>
+void dense_tile(const float* a, const TileRuns& runs, const float* b, std::int64_t b_stride, float* c, std::int64_t ldc,
+                bool accumulate) {
+  vf acc[Rows];
+#pragma GCC unroll 16
+  for (int r = 0; r < Rows; ++r) acc[r] = vf{};
+  const std::int64_t step = runs.step;
+  for (std::int64_t j = 0; j < runs.count; ++j) {
+    const float* x = a + runs.offset[j];
+    for (std::int64_t i = 0; i < runs.length; ++i, x += step, b += b_stride) {
+      const vf row = load(b);
+#pragma GCC unroll 16
+      for (int r = 0; r < Rows; ++r) acc[r] = fma(broadcast(x[r]), row, acc[r]);
+    }
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < Rows; ++r, c += ldc) store(c, accumulate ? acc[r] + load(c) : acc[r]);
+}
+
 }  // namespace
+
+void dense_conv_tile(bool tall, const float* a, const TileRuns& runs, const float* b, std::int64_t b_stride, float* c,
+                     std::int64_t ldc, bool accumulate) {
+  (tall ? dense_tile<kTallRows> : dense_tile<kLowRows>)(a, runs, b, b_stride, c, ldc, accumulate);
+}
 
 ConvTileFunction conv_tile_function(int rows, int vectors, bool masked) {
   return kTable[rows - 1].function[vectors - 1][masked];

@@ -30,6 +30,16 @@ struct ConvTileOutput {
 using ConvTileFunction = void (*)(const float* const* a, const TileRuns& runs, const float* b, std::int64_t b_stride,
                                   const ConvTileOutput& output);
 
+/// A tile of one vector and so many rows (two heights), for rows of A side by side: row i begins at a[0] + i. More of
+/// them than of scattered rows fit: their addresses need no registers.
+#if defined(__AVX512F__)
+constexpr std::int64_t kTallRows = 16, kLowRows = 8;
+#else
+constexpr std::int64_t kTallRows = 12, kLowRows = 4;
+#endif
+void dense_conv_tile(bool tall, const float* a, const TileRuns& runs, const float* b, std::int64_t b_stride, float* c,
+                     std::int64_t ldc, bool accumulate);
+
 /// The tile of 1 <= vectors <= kTileVectors and 1 <= rows <= max_tile_rows(vectors).
 ConvTileFunction conv_tile_function(int rows, int vectors, bool masked);
 

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "kernels/extreme.h"
 
-#include <cmath>
-
 #include "core/parallel.h"
 #include "core/scratch.h"
 #include "core/vmath.h"
@@ -44,11 +42,11 @@ NV_INLINE Found best_of_lanes(const vf* best, const vi* turn) {
 #pragma GCC unroll 4
   for (int k = 1; k < kAccumulators; ++k) peak = max(peak, best[k]);
   const float value = fold_max(peak);
-  vf first = broadcast(-HUGE_VALF);  // the negated number of the first element that has the value
+  vf first = broadcast(-kInfinity);  // the negated number of the first element that has the value
 #pragma GCC unroll 4
   for (int k = 0; k < kAccumulators; ++k) {
     const vi number = (turn[k] * kAccumulators + k) * kLanes + lane_numbers();
-    first = max(first, select(best[k] == broadcast(value), -to_float(number), broadcast(-HUGE_VALF)));
+    first = max(first, select(best[k] == broadcast(value), -to_float(number), broadcast(-kInfinity)));
   }
   return {value, static_cast<std::int64_t>(-fold_max(first))};
 }
@@ -57,7 +55,7 @@ NV_INLINE Found best_of_lanes(const vf* best, const vi* turn) {
 template <bool kLargest, bool kIndex, int kAccumulators>
 NV_INLINE Found extreme_of(const float* x, std::int64_t n) {
   constexpr std::int64_t kStep = kAccumulators * kLanes;
-  const vf lowest = broadcast(-HUGE_VALF);
+  const vf lowest = broadcast(-kInfinity);
   vf best[kAccumulators];
   vi turn[kAccumulators], nan{};
 #pragma GCC unroll 4
@@ -86,7 +84,7 @@ NV_INLINE Found extreme_of(const float* x, std::int64_t n) {
     if (left >= kLanes)
       take(k, number, oriented<kLargest>(load(x + i + k * kLanes)));
     else if (left > 0)
-      take(k, number, first_lanes(oriented<kLargest>(load_partial(x + i + k * kLanes, left)), left, -HUGE_VALF));
+      take(k, number, first_lanes(oriented<kLargest>(load_partial(x + i + k * kLanes, left)), left, -kInfinity));
   }
   if (any(nan)) [[unlikely]]
     return first_nan(x);
@@ -99,7 +97,7 @@ NV_INLINE Found extreme_of(const float* x, std::int64_t n) {
 /// The same for no more than one vector.
 template <bool kLargest, bool kIndex>
 NV_INLINE Found extreme_of_vector(const float* x, std::int64_t n) {
-  const vf v = first_lanes(oriented<kLargest>(load_partial(x, n)), n, -HUGE_VALF);
+  const vf v = first_lanes(oriented<kLargest>(load_partial(x, n)), n, -kInfinity);
   if (any(is_nan(v))) [[unlikely]]
     return first_nan(x);
   const vi turn{};

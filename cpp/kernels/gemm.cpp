@@ -21,7 +21,10 @@ using namespace nervure::simd::NV_ISA;
 // Multiply-adds. A parallel region costs as much as 0.15 million; a chunk should not be much cheaper. The upper bound
 // keeps a chunk below 100 ms on the slowest instruction set.
 constexpr std::int64_t kSerial = 150'000;
-constexpr std::int64_t kChunk = 200'000;
+// Of a vector and a matrix, which takes as long as it takes to read the matrix: from the third-level cache five times
+// as long as its arithmetic, and two cores read it in half the time.
+constexpr std::int64_t kSerialVector = 50'000;
+constexpr std::int64_t kChunk = 400'000;
 constexpr std::int64_t kLongest = 500'000'000;
 constexpr std::int64_t kMostChunks = 32;  // that are cut for parallelism alone
 
@@ -29,34 +32,62 @@ constexpr std::int64_t kNarrowPanel = (kTileVectors - 1) * kLanes;
 
 constexpr std::int64_t kDepth = 384;          // of one pass over K, for blocks of B that are packed or fetched ahead
 constexpr std::int64_t kDepthInPlace = 1024;  // and for others
+constexpr std::int64_t kDepthSplit = 96;      // and for parts of a long sum: B then stays in the first-level cache
 constexpr std::int64_t kLocalColumns = 384;   // of B packed by one chunk for itself
+constexpr std::int64_t kResident = 8192;      // elements of B that stay in the first-level cache
 constexpr std::int64_t kFar = 1 << 19;        // elements of B that do not stay in the second-level cache
+
+bool is_small(const Gemm& g) { return g.M <= 192 || g.N <= 2 * kNarrowPanel; }
+bool is_shallow(const Gemm& g) { return g.K <= 64; }
 
 enum class Path { vector, dots, swapped, block };
 
 struct Plan {
   Path path;
   Blocking blocking;
-  std::int64_t row_step, column_step, column_chunks, chunks;
+  std::int64_t row_step, column_unit, column_chunks, chunks;
 };
 
-void set_chunks(const Gemm& g, Plan& plan) {
-  plan.column_chunks = ceil_div(g.N, plan.column_step);
-  plan.chunks = plan.column_chunks * ceil_div(g.M, plan.row_step);
+/// Columns in `wanted` chunks or fewer, all alike but for one unit.
+void cut_columns(const Gemm& g, std::int64_t wanted, std::int64_t unit, Plan& plan) {
+  plan.column_unit = unit;
+  plan.column_chunks = larger(smaller(wanted, ceil_div(g.N, unit)), 1);
+}
+
+Range columns_of(const Gemm& g, const Plan& plan, std::int64_t chunk) {
+  const std::int64_t units = ceil_div(g.N, plan.column_unit);
+  const auto edge = [&](std::int64_t j) { return divide(j * units, plan.column_chunks) * plan.column_unit; };
+  return {edge(chunk), smaller(edge(chunk + 1), g.N)};
 }
 
 /// Cut into about `wanted` chunks: columns first, so that every chunk reads its own part of B.
 void cut_columns_first(const Gemm& g, std::int64_t wanted, std::int64_t most_columns, Plan& plan) {
-  plan.column_step = even_step(g.N, larger(wanted, ceil_div(g.N, most_columns)), kNarrowPanel);
-  const std::int64_t columns = ceil_div(g.N, plan.column_step);
-  plan.row_step = even_step(g.M, wanted / columns, kTileRows);
-  set_chunks(g, plan);
+  const std::int64_t least = ceil_div(g.N, most_columns), panels = ceil_div(g.N, kNarrowPanel);
+  // Few columns in panels of two widths, many in narrow ones, which ask for less of B at a time.
+  if (panels <= 4)
+    cut_columns(g, larger(smaller(wanted, g.N / kNarrowPanel), least), kLanes, plan);
+  else
+    cut_columns(g, 2 * wanted > panels ? panels : larger(wanted, least), kNarrowPanel, plan);
+  // Chunks that share a part of B each read it; that is worth it where there would be few.
+  const std::int64_t rows = plan.column_chunks >= kMostChunks / 2 ? 1 : divide(wanted, plan.column_chunks);
+  plan.row_step = even_step(g.M, rows, kTileRows);
+}
+
+/// Long rows, few of them: a tile's rows of A stay in the first-level cache while panels of B pass by.
+bool has_long_rows(const Gemm& g) { return g.M <= 64 && g.K > 512 && !g.a_transposed; }
+
+void cut_tiles_first(const Gemm& g, Plan& plan) {
+  plan.row_step = kTileRows;
+  cut_columns(g, g.N, kNarrowPanel, plan);
 }
 
 void cut_rows_first(const Gemm& g, std::int64_t wanted, Plan& plan) {
   plan.row_step = even_step(g.M, smaller(wanted, larger(g.M / 64, 1)), 2 * kTileRows);
-  plan.column_step = even_step(g.N, ceil_div(g.N, kLocalColumns), kNarrowPanel);
-  set_chunks(g, plan);
+  cut_columns(g, ceil_div(g.N, kLocalColumns), kLanes, plan);
+  if (!is_shallow(g) || g.b_transposed) return;
+  // C is what such a product has to wait for: whole rows of it, one after the other, under a B that stays close.
+  cut_columns(g, ceil_div(g.K * g.N, kResident), kNarrowPanel, plan);
+  plan.blocking.panels_outside = false;
 }
 
 // A few rows of A times a transposed B: transposing B would cost a pass over B, dot products cost a horizontal sum per
@@ -66,9 +97,6 @@ Path path_of(const Gemm& g) {
   if (!g.b_transposed || g.M > 192 || g.M > g.K) return Path::block;
   return g.M < 12 && g.K >= 128 && !g.a_transposed ? Path::dots : Path::swapped;
 }
-
-bool is_small(const Gemm& g) { return g.M <= 192 || g.N <= 2 * kNarrowPanel; }
-bool is_shallow(const Gemm& g) { return g.K <= 64; }
 
 /// Whether vectors of B in place lie across two cache lines. Each costs a load more, and each is loaded once for every
 /// tile of rows.
@@ -84,40 +112,47 @@ bool packs_b(const Gemm& g) { return g.b_transposed || is_split(g) || (is_far(g)
 
 /// One chunk, no division: for products that take a microsecond.
 Plan small_plan(const Gemm& g) {
-  return {path_of(g), {g.K < kDepth ? g.K : kDepth, g.b_transposed || is_split(g), true, false}, g.M, g.N, 1, 1};
+  return {path_of(g), {g.K < kDepth ? g.K : kDepth, g.b_transposed || is_split(g), true, false}, g.M, kLanes, 1, 1};
 }
 
 /// For products that are small in one direction at least. `batch` of them run side by side.
 Plan make_plan(const Gemm& g, std::int64_t batch) {
   const std::int64_t work = g.M * g.N * g.K;
   Plan plan = small_plan(g);
+  if (plan.path == Path::vector && batch == 1 && work > kSerialVector && work <= kSerial) {
+    cut_columns(g, 2, g.b_transposed ? 16 : 64, plan);
+    plan.chunks = plan.column_chunks;
+    return plan;
+  }
   if (work * batch <= kSerial) return plan;
-  const std::int64_t wanted = larger(work / larger(kChunk, work * batch / kMostChunks), 1);
+  const std::int64_t wanted = larger(divide(work, larger(kChunk, work * batch / kMostChunks)), 1);
   if (plan.path == Path::vector) {
     // Rows of B are read in pieces of 1 KiB at least when they lie along the columns.
-    plan.column_step = even_step(g.N, wanted, g.b_transposed ? 16 : 256);
-    set_chunks(g, plan);
+    cut_columns(g, wanted, g.b_transposed ? 16 : 256, plan);
   } else if (plan.path != Path::block) {
-    plan.column_step = even_step(g.N, wanted, 48);
-    set_chunks(g, plan);
+    cut_columns(g, wanted, 48, plan);
   } else if (g.M <= 192) {
     plan.blocking.pack_b = packs_b(g);
     plan.blocking.far = is_far(g);
-    cut_columns_first(g, wanted, plan.blocking.pack_b ? kLocalColumns : g.N, plan);
+    if (has_long_rows(g) && !plan.blocking.pack_b)
+      cut_tiles_first(g, plan);
+    else
+      cut_columns_first(g, wanted, plan.blocking.pack_b ? kLocalColumns : g.N, plan);
   } else {
     plan.blocking.pack_b = g.b_transposed;
     plan.blocking.panels_outside = !plan.blocking.pack_b;
     cut_rows_first(g, wanted, plan);
   }
+  plan.chunks = plan.column_chunks * ceil_div(g.M, plan.row_step);
   const std::int64_t depth = plan.blocking.pack_b || plan.blocking.far ? kDepth : kDepthInPlace;
   plan.blocking.depth = even_step(g.K, ceil_div(g.K, depth), 4);
   return plan;
 }
 
 void run_chunk(const Gemm& g, const Plan& plan, const float* packed, std::int64_t chunk) {
-  const std::int64_t i = chunk == 0 ? 0 : chunk / plan.column_chunks, j = chunk - i * plan.column_chunks;
+  const std::int64_t i = divide(chunk, plan.column_chunks), j = chunk - i * plan.column_chunks;
   const Range rows{i * plan.row_step, smaller((i + 1) * plan.row_step, g.M)};
-  const Range columns{j * plan.column_step, smaller((j + 1) * plan.column_step, g.N)};
+  const Range columns = plan.column_chunks == 1 ? Range{0, g.N} : columns_of(g, plan, j);
   switch (plan.path) {
     case Path::vector:
       return multiply_vector(g, columns);
@@ -147,8 +182,12 @@ Gemm depth_part(const Gemm& g, std::int64_t p, std::int64_t end) {
   return part;
 }
 
-// Small C, long sums: parts of K side by side, added up in order.
-bool splits_depth(const Gemm& g) { return g.M * g.N <= 16 * 1024 && g.K >= 1024 && g.M * g.N * g.K > 2 * kSerial; }
+// Small C, long sums: parts of K side by side, added up in order. One row of C waits for memory, which is best read in
+// its own order: whole rows of B, along the columns or as dot products.
+bool splits_depth(const Gemm& g) {
+  if (g.M * g.N > 16 * 1024 || g.M * g.N * g.K <= 2 * kSerial) return false;
+  return g.M > 1 || g.N < 128 ? g.K >= 1024 : !g.b_transposed && g.K >= 512;
+}
 
 void split_depth(const Gemm& g) {
   const std::int64_t wanted = larger(2, smaller(smaller(g.K / 256, 16), g.M * g.N * g.K / kChunk));
@@ -165,12 +204,17 @@ void split_depth(const Gemm& g) {
     part.accumulate = false;
     part.activation = Activation::none;
     Plan plan = make_plan(part, kMostChunks);
+    if (part.a_transposed && !plan.blocking.pack_b)
+      plan.blocking.depth = even_step(part.K, ceil_div(part.K, kDepthSplit), 4);
     with_packed(part, plan, [&](const float* packed) {
       for (std::int64_t i = 0; i < plan.chunks; ++i) run_chunk(part, plan, packed, i);
     });
   });
-  for (std::int64_t p = 1; p < parts; ++p)
-    for (std::int64_t i = 0; i < size; i += kLanes) store(sums + i, load(sums + i) + load(sums + p * size + i));
+  for (std::int64_t i = 0; i < size; i += kLanes) {
+    vf total = load(sums + i);
+    for (std::int64_t p = 1; p < parts; ++p) total += load(sums + p * size + i);
+    store(sums + i, total);
+  }
   finish_rows(g, {0, g.M}, {0, g.N}, sums, g.N);
 }
 
@@ -187,8 +231,7 @@ void multiply_batch(const Gemm& g, const GemmBatch& batch) {
   const std::int64_t count = batch.outer * batch.inner;
   Plan plan = make_plan(g, count);
   if (plan.path == Path::swapped) {  // one chunk: each would pack A for itself
-    plan.column_step = g.N;
-    set_chunks(g, plan);
+    plan.column_chunks = plan.chunks = 1;
   }
   const std::int64_t work = larger(g.M * g.N * g.K, 1);
   const std::int64_t group = plan.chunks > 1 ? 1 : smaller(larger(kChunk / work, 1), ceil_div(count, 2));

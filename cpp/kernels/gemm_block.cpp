@@ -11,13 +11,10 @@ namespace {
 
 using namespace nervure::simd::NV_ISA;
 
-// 64-bit division costs 40 to 90 cycles on many processors, as much as a small tile.
-NV_INLINE std::int64_t divide(std::int64_t a, std::int64_t b) {
-  if (((a | b) >> 32) == 0) return static_cast<std::uint32_t>(a) / static_cast<std::uint32_t>(b);
-  return a / b;
-}
-
 constexpr int kNarrow = kTileVectors - 1;
+
+constexpr std::int64_t kResident = 6400;     // floats of a panel of B that stay in the first-level cache
+constexpr std::int64_t kAllResident = 8192;  // and of a few panels that go round there
 
 // A strip: `count` panels of the same width that begin at `column`.
 struct Strip {
@@ -46,6 +43,11 @@ class StripLoop {
     b_ = pass.packed_b ? pass.packed_b : b_at(g_, pass.depth.begin, strip.column);
     b_stride_ = pass.packed_b ? width_ : g_.ldb;
     b_step_ = pass.packed_b ? width_ * K_ : width_;
+    a_row_step_ = pass.packed_a ? pass.packed_a_stride : g_.a_transposed ? 1 : g_.lda;
+    stays_ =
+        strip.vectors >= kNarrow && K_ * width_ <= kResident && (b_stride_ % 64 != 0 || K_ * b_stride_ <= kResident);
+    all_stay_ = strip.vectors >= kNarrow && K_ * width_ * strip.count <= kAllResident;
+    activates_ = pass.last && g_.activation != Activation::none && g_.activation != Activation::relu;
     tiles_ = cut_rows(pass.rows.size(), max_tile_rows(strip.vectors));
     out_ = {g_.c,
             g_.ldc,
@@ -73,28 +75,40 @@ class StripLoop {
 
  private:
   void panel_under_rows(std::int64_t panel) {
-    const bool masked = is_masked(panel);
-    const TileFunction low = tiles_.height ? tile_function(layout_, tiles_.height, strip_.vectors, masked) : nullptr;
-    const TileFunction tall = tiles_.taller ? tile_function(layout_, tiles_.height + 1, strip_.vectors, masked) : low;
-    std::int64_t row = pass_.rows.begin;
-    for (std::int64_t t = 0; t < tiles_.count; ++t) {
-      const bool taller = t < tiles_.taller;
-      run_tile(taller ? tall : low, a_row(row), row, tiles_.height + taller, panel);
-      row += tiles_.height + taller;
-    }
+    const bool stays = stays_ && !is_masked(panel);
+    const int height = tiles_.height + (tiles_.taller > 0);
+    // The first tile brings the panel.
+    const std::int64_t bringing = stays ? 1 : tiles_.taller > 0 ? tiles_.taller : tiles_.count;
+    std::int64_t row = run_tiles(panel, pass_.rows.begin, height, bringing, false);
+    if (tiles_.taller > bringing) row = run_tiles(panel, row, height, tiles_.taller - bringing, stays);
+    const std::int64_t left = tiles_.count - larger(tiles_.taller, bringing);
+    if (left > 0) run_tiles(panel, row, tiles_.height, left, stays);
+  }
+
+  /// `count` tiles, one below the other, under one panel; the row after them.
+  std::int64_t run_tiles(std::int64_t panel, std::int64_t row, int height, std::int64_t count, bool resident) {
+    const TileFunction tile = resident ? resident_tile(layout_, height, strip_.vectors)
+                                       : tile_function(layout_, height, strip_.vectors, is_masked(panel));
+    const std::int64_t at_once = activates_ ? 1 : count;
+    out_.steps = {at_once, height * a_row_step_, 0, height * g_.ldc, height, 0};
+    for (std::int64_t t = 0; t < count; t += at_once, row += at_once * height)
+      run_tile(tile, a_row(row), row, height, panel);
+    return row;
   }
 
   void row_under_panels(std::int64_t row, int height) {
-    const float* const a = a_row(row);
-    const TileFunction whole = tile_function(layout_, height, strip_.vectors, false);
     const TileFunction fetching = pass_.ahead ? fetching_tile(layout_, height, strip_.vectors) : nullptr;
-    for (std::int64_t panel = 0; panel < strip_.count; ++panel) {
-      const bool masked = is_masked(panel), fetches = !masked && fetching && aim(row + height, panel);
-      run_tile(masked    ? tile_function(layout_, height, strip_.vectors, true)
-               : fetches ? fetching
-                         : whole,
-               a, row, height, panel);
-    }
+    const TileFunction whole = all_stay_ ? resident_tile(layout_, height, strip_.vectors)
+                                         : tile_function(layout_, height, strip_.vectors, false);
+    const float* const a = a_row(row);
+    const std::int64_t unmasked = strip_.count - is_masked(strip_.count - 1);
+    const std::int64_t at_once = fetching || activates_ ? 1 : unmasked;
+    out_.steps = {at_once, 0, b_step_, width_, 0, width_};
+    for (std::int64_t panel = 0; panel < unmasked; panel += at_once)
+      run_tile(fetching && aim(row + height, panel) ? fetching : whole, a, row, height, panel);
+    if (unmasked == strip_.count) return;
+    out_.steps = {};
+    run_tile(tile_function(layout_, height, strip_.vectors, true), a, row, height, unmasked);
   }
 
   /// Whether there is something to bring under this panel, for the tiles of rows from `next` on.
@@ -122,7 +136,7 @@ class StripLoop {
     if (pass_.last && g_.column_bias) out_.column_bias = g_.column_bias + column;
     if (pass_.last && g_.row_bias) out_.row_bias = g_.row_bias + row;
     tile(a, a_stride_, b_ + panel * b_step_, b_stride_, K_, out_);
-    if (!pass_.last || g_.activation == Activation::none || g_.activation == Activation::relu) return;
+    if (!activates_) return;
     // The tile still lies in the first-level cache.
     activate_rows(g_.activation, height, panel == strip_.count - 1 ? last_width_ : width_, out_.c, out_.ldc);
   }
@@ -137,13 +151,23 @@ class StripLoop {
   const Pass& pass_;
   const Strip& strip_;
   const Gemm& g_;
-  std::int64_t width_, last_width_, K_, a_stride_, b_stride_, b_step_;
+  std::int64_t width_, last_width_, K_, a_stride_, a_row_step_, b_stride_, b_step_;
+  bool stays_, all_stay_;  // a panel of B, or all, in the first-level cache while rows pass by
+  bool activates_;         // what the tiles cannot
   const float* b_;
   TileA layout_;
   RowTiles tiles_;
   TileOutput out_;
   std::int64_t fetched_ = 0;  // tiles that brought part of the next block of B
 };
+
+/// Wide panels ask for fewer elements of A but for more of B at a time: only where B comes from the first-level cache.
+Panels cut_in_place(Range columns, std::int64_t depth) {
+  constexpr std::int64_t kWide = kTileVectors * kLanes;
+  if (columns.size() % kWide == 0 && depth * kWide <= kResident)
+    return {{kTileVectors, 0}, {columns.size() / kWide, 0}};
+  return cut_panels(columns.size());
+}
 
 constexpr std::int64_t kGroup = 192;  // columns packed at a time
 
@@ -154,7 +178,7 @@ void by_groups(Pass pass, bool far, float* packed) {
   Ahead ahead;
   for (std::int64_t j = columns.begin; j < columns.end; j += kGroup) {
     pass.columns = {j, smaller(j + kGroup, columns.end)};
-    const Panels panels = far ? cut_narrow_panels(pass.columns.size()) : cut_panels(pass.columns.size());
+    const Panels panels = far ? cut_narrow_panels(pass.columns.size(), true) : cut_panels(pass.columns.size());
     if (packed) pack_panels(*pass.product, pass.depth, pass.columns, panels, packed);
     if (far) {
       plan_ahead(pass, j + kGroup, false, ahead);
@@ -193,7 +217,7 @@ NV_INLINE void over_depth(const Gemm& product, const Blocking& blocking, Range r
 
 RowTiles cut_rows(std::int64_t rows, int most) {
   if (rows > 0 && rows <= most) return {1, 0, static_cast<int>(rows)};
-  const std::int64_t count = most == kTileRows ? (rows + kTileRows - 1) / kTileRows : divide(rows + most - 1, most);
+  const std::int64_t count = most == kTileRows ? (rows + kTileRows - 1) / kTileRows : ceil_div(rows, most);
   const std::int64_t height = divide(rows, count);
   return {count, rows - height * count, static_cast<int>(height)};
 }
@@ -206,10 +230,11 @@ Panels cut_panels(std::int64_t columns) {
   return {{kNarrow, static_cast<int>(left)}, {narrow, 1}};
 }
 
-Panels cut_narrow_panels(std::int64_t columns) {
+Panels cut_narrow_panels(std::int64_t columns, bool never_wide) {
   const std::int64_t vectors = (columns + kLanes - 1) / kLanes;
   const std::int64_t narrow = vectors / kNarrow;
   const std::int64_t left = vectors - narrow * kNarrow;
+  if (left == 1 && narrow > 0 && !never_wide) return {{kNarrow, kTileVectors}, {narrow - 1, 1}};
   return {{kNarrow, static_cast<int>(left)}, {narrow, left > 0}};
 }
 
@@ -263,7 +288,7 @@ void run_pass(const Pass& pass, const Panels& panels, bool panels_outside) {
 
 void multiply_block(const Gemm& product, const Blocking& blocking, Range rows, Range columns) {
   if (!blocking.pack_b) {
-    const Panels panels = cut_panels(columns.size());
+    const Panels panels = cut_in_place(columns, blocking.depth);
     return over_depth(product, blocking, rows, columns, [&](const Pass& pass) {
       if (blocking.far) return by_groups(pass, true, nullptr);
       run_pass(pass, panels, blocking.panels_outside);

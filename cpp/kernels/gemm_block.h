@@ -61,8 +61,8 @@ struct Panels {
 
 /// The narrow panel fills the registers with the most rows; a wide one stands in where a narrower would be left over.
 Panels cut_panels(std::int64_t columns);
-/// Narrow panels only, the last one possibly narrower still: every panel but the last has the same size.
-Panels cut_narrow_panels(std::int64_t columns);
+/// Narrow panels, the last one possibly narrower still, or wide if that may be: all but the last have the same size.
+Panels cut_narrow_panels(std::int64_t columns, bool never_wide);
 
 /// For a pass of at most kMostDepth under narrow panels. The block of B, as large as that of the pass, begins at
 /// `column`; none if that lies outside.

@@ -19,7 +19,7 @@ constexpr std::int64_t kDepth = Ahead::kMostDepth;
 constexpr std::int64_t kDepth = 256;
 #endif
 constexpr std::int64_t kBlockColumns = 192;  // whole panels for every instruction set
-// Every chunk packs its block of B for itself: in its own cache, and without waiting for anybody. That is paid back by
+// Threads pack blocks of B for themselves: in their own cache, and without waiting for anybody. That is paid back by
 // the rows that use it, so rows are cut only where columns alone make few chunks.
 constexpr std::int64_t kFewestRows = 1024;
 constexpr std::int64_t kChunks = 8;
@@ -48,19 +48,45 @@ void copy_a(const Gemm& g, Range rows, Range depth, float* packed, std::int64_t 
   });
 }
 
-void multiply_chunk(const Slab& slab, Range rows, Range columns) {
+/// A block of B that several chunks use. Whoever comes first packs it; who comes meanwhile does not wait.
+struct SharedBlock {
+  float* packed;
+  enum State : int { raw, in_work, ready } state;
+};
+
+Panels panels_of(const Slab& slab, Range columns) {
+  // Micro-panels of A have the height of narrow tiles.
+  return cut_narrow_panels(columns.size(), slab.packed_a && slab.product->a_transposed);
+}
+
+void multiply_by(const Slab& slab, Range rows, Range columns, const float* packed) {
   const Gemm& g = *slab.product;
-  const Panels panels = cut_narrow_panels(columns.size());
-  const std::int64_t width = ceil_div(columns.size(), kLanes) * kLanes;
-  const core::Scratch<float> scratch(static_cast<std::size_t>(larger(width * slab.depth.size(), kHugePage)));
-  pack_panels(g, slab.depth, columns, panels, scratch.get());
   const float* const a = slab.packed_a ? slab.packed_a + (rows.begin - slab.rows.begin) * slab.a_stride : nullptr;
   const bool first = slab.depth.begin == 0, last = slab.depth.end == g.K;
-  Pass pass{&g, rows, columns, slab.depth, scratch.get(), a, slab.a_stride, first, last};
+  Pass pass{&g, rows, columns, slab.depth, packed, a, slab.a_stride, first, last};
   Ahead ahead;
   plan_ahead(pass, columns.end, true, ahead);
   pass.ahead = &ahead;
-  run_pass(pass, panels, false);
+  run_pass(pass, panels_of(slab, columns), false);
+}
+
+void multiply_alone(const Slab& slab, Range rows, Range columns) {
+  const std::int64_t width = ceil_div(columns.size(), kLanes) * kLanes;
+  const core::Scratch<float> scratch(static_cast<std::size_t>(larger(width * slab.depth.size(), kHugePage)));
+  pack_panels(*slab.product, slab.depth, columns, panels_of(slab, columns), scratch.get());
+  multiply_by(slab, rows, columns, scratch.get());
+}
+
+void multiply_chunk(const Slab& slab, Range rows, Range columns, SharedBlock& block) {
+  SharedBlock::State found = SharedBlock::raw;
+  if (__atomic_compare_exchange_n(&block.state, &found, SharedBlock::in_work, false, __ATOMIC_ACQUIRE,
+                                  __ATOMIC_ACQUIRE)) {
+    pack_panels(*slab.product, slab.depth, columns, panels_of(slab, columns), block.packed);
+    __atomic_store_n(&block.state, SharedBlock::ready, __ATOMIC_RELEASE);
+  } else if (found == SharedBlock::in_work) {
+    return multiply_alone(slab, rows, columns);
+  }
+  multiply_by(slab, rows, columns, block.packed);
 }
 
 /// Blocks of columns, each under all rows or a few pieces of them. The last block or two go in halves: two threads then
@@ -68,16 +94,25 @@ void multiply_chunk(const Slab& slab, Range rows, Range columns) {
 void multiply_slab(const Slab& slab) {
   const Gemm& g = *slab.product;
   const std::int64_t M = slab.rows.size(), blocks = ceil_div(g.N, kBlockColumns);
+  const std::int64_t width = blocks == 2 ? even_step(g.N, 2, kLanes) : kBlockColumns;
   const std::int64_t pieces = larger(smaller(ceil_div(kChunks, blocks), M / kFewestRows), 1);
   const std::int64_t halved = blocks % 2 ? 1 : 2, whole = (blocks - halved) * pieces;
+  const std::int64_t sharing = pieces > 1 ? blocks : halved, size = width * slab.depth.size();
+  const core::Scratch<float> scratch(static_cast<std::size_t>(larger(sharing * size, kHugePage)));
+  SharedBlock shared[kChunks + 2];
+  for (std::int64_t b = 0; b < sharing; ++b) shared[b] = {scratch.get() + b * size, SharedBlock::raw};
   core::parallel_chunks(whole + halved * 2 * pieces, [&](std::int64_t chunk) {
     const bool halves = chunk >= whole;
     const std::int64_t cut = halves ? 2 * pieces : pieces, number = halves ? chunk + whole : chunk;
     const std::int64_t step = even_step(M, cut, kTileRows);
-    const std::int64_t i = number % cut * step, j = number / cut * kBlockColumns;
+    const std::int64_t i = number % cut * step, block = number / cut;
     if (i >= M) return;
-    multiply_chunk(slab, {slab.rows.begin + i, slab.rows.begin + smaller(i + step, M)},
-                   {j, smaller(j + kBlockColumns, g.N)});
+    const Range rows{slab.rows.begin + i, slab.rows.begin + smaller(i + step, M)};
+    const Range columns{block * width, smaller((block + 1) * width, g.N)};
+    if (cut == 1)
+      multiply_alone(slab, rows, columns);
+    else
+      multiply_chunk(slab, rows, columns, shared[block - (blocks - sharing)]);
   });
 }
 

@@ -18,27 +18,29 @@ NV_INLINE void load_row(const float* b, std::int64_t last, vf (&row)[Vectors]) {
     row[v] = Masked && v == Vectors - 1 ? load_partial(b + v * kLanes, last) : load(b + v * kLanes);
 }
 
+/// Biases, the old C and the rectifier.
 template <int Rows, int Vectors, bool Masked>
-NV_INLINE void write_tile(vf (&acc)[Rows][Vectors], const TileOutput& out) {
+NV_INLINE void complete(vf (&acc)[Rows][Vectors], const TileOutput& out, const float* c, std::int64_t tile) {
   if (out.column_bias) {
     vf bias[Vectors];
-    load_row<Vectors, Masked>(out.column_bias, out.last, bias);
+    load_row<Vectors, Masked>(out.column_bias + tile * out.steps.columns, out.last, bias);
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 8
       for (int v = 0; v < Vectors; ++v) acc[r][v] += bias[v];
   }
   if (out.row_bias) {
+    const float* const bias = out.row_bias + tile * out.steps.rows;
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 8
-      for (int v = 0; v < Vectors; ++v) acc[r][v] += broadcast(out.row_bias[r]);
+      for (int v = 0; v < Vectors; ++v) acc[r][v] += broadcast(bias[r]);
   }
   if (out.accumulate) {
 #pragma GCC unroll 8
-    for (int r = 0; r < Rows; ++r) {
+    for (int r = 0; r < Rows; ++r, c += out.ldc) {
       vf old[Vectors];
-      load_row<Vectors, Masked>(out.c + r * out.ldc, out.last, old);
+      load_row<Vectors, Masked>(c, out.last, old);
 #pragma GCC unroll 8
       for (int v = 0; v < Vectors; ++v) acc[r][v] += old[v];
     }
@@ -49,69 +51,102 @@ NV_INLINE void write_tile(vf (&acc)[Rows][Vectors], const TileOutput& out) {
 #pragma GCC unroll 8
       for (int v = 0; v < Vectors; ++v) acc[r][v] = max(vf{}, acc[r][v]);  // in this order a NaN stays
   }
+}
+
+template <int Rows, int Vectors, bool Masked>
+NV_INLINE void store_tile(const vf (&acc)[Rows][Vectors], float* c, std::int64_t ldc, std::int64_t last) {
 #pragma GCC unroll 8
-  for (int r = 0; r < Rows; ++r) {
-    float* c = out.c + r * out.ldc;
+  for (int r = 0; r < Rows; ++r, c += ldc) {
 #pragma GCC unroll 8
     for (int v = 0; v < Vectors; ++v) {
       if (Masked && v == Vectors - 1)
-        store_partial(c + v * kLanes, acc[r][v], out.last);
+        store_partial(c + v * kLanes, acc[r][v], last);
       else
         store(c + v * kLanes, acc[r][v]);
     }
   }
 }
 
-template <TileA Layout, int Rows, int Vectors, bool Masked, bool Fetching>
+/// What a tile brings meanwhile: rows of B that it will read soon, a line of something else, or nothing since its panel
+/// of B lies in the first-level cache.
+enum class Brings { b, ahead, nothing };
+
+/// One step over K: acc (+)= column of A times row of B. The first one has nothing to add to: zeros for it would be
+/// moves between registers, on the ports of the products.
+template <bool First, TileA Layout, int Rows, int Vectors, bool Masked, Brings What>
+NV_INLINE void step(const float* a, std::int64_t a_stride, const float* b, std::int64_t b_stride, std::int64_t p,
+                    const TileOutput& out, vf (&acc)[Rows][Vectors]) {
+  vf row[Vectors];
+  load_row<Vectors, Masked>(b, out.last, row);
+  if constexpr (What == Brings::ahead) __builtin_prefetch(out.ahead + out.offsets[p], 0, 2);
+  if constexpr (What == Brings::b) {
+#pragma GCC unroll 8
+    for (int v = 0; v < Vectors; v += kLineVectors) __builtin_prefetch(b + kPrefetch * b_stride + v * kLanes);
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; ++r) {
+    const vf x = broadcast(Layout == TileA::rows ? a[r * a_stride] : a[r]);
+#pragma GCC unroll 8
+    for (int v = 0; v < Vectors; ++v) acc[r][v] = First ? x * row[v] : fma(x, row[v], acc[r][v]);
+  }
+}
+
+template <TileA Layout, int Rows, int Vectors, bool Masked, Brings What>
 void tile(const float* a, std::int64_t a_stride, const float* b, std::int64_t b_stride, std::int64_t K,
           const TileOutput& out) {
-  vf acc[Rows][Vectors];
-#pragma GCC unroll 8
-  for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 8
-    for (int v = 0; v < Vectors; ++v) acc[r][v] = vf{};
-  const float* a_row[Rows];
-#pragma GCC unroll 8
-  for (int r = 0; r < Rows; ++r) a_row[r] = a + r * a_stride;
-#pragma GCC unroll 2
-  for (std::int64_t p = 0; p < K; ++p) {
-    vf row[Vectors];
-    load_row<Vectors, Masked>(b, out.last, row);
-    if constexpr (Fetching) {
-      __builtin_prefetch(out.ahead + out.offsets[p], 0, 2);
+  const std::int64_t a_next = Layout == TileA::rows ? 1 : a_stride;
+  const bool completes = out.column_bias || out.row_bias || out.accumulate || out.relu;
+  float* c = out.c;
+  for (std::int64_t t = 0; t < out.steps.count; ++t) {
+    vf acc[Rows][Vectors];
+    if (K > 0) {
+      step<true, Layout, Rows, Vectors, Masked, What>(a, a_stride, b, b_stride, 0, out, acc);
     } else {
 #pragma GCC unroll 8
-      for (int v = 0; v < Vectors; v += kLineVectors) __builtin_prefetch(b + kPrefetch * b_stride + v * kLanes);
-    }
+      for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 8
-    for (int r = 0; r < Rows; ++r) {
-      const vf x = broadcast(Layout == TileA::rows ? a_row[r][p] : a[r]);
-#pragma GCC unroll 8
-      for (int v = 0; v < Vectors; ++v) acc[r][v] = fma(x, row[v], acc[r][v]);
+        for (int v = 0; v < Vectors; ++v) acc[r][v] = vf{};
     }
-    b += b_stride;
-    if (Layout == TileA::columns) a += a_stride;
+#pragma GCC unroll 2
+    for (std::int64_t p = 1; p < K; ++p)
+      step<false, Layout, Rows, Vectors, Masked, What>(a + p * a_next, a_stride, b + p * b_stride, b_stride, p, out,
+                                                       acc);
+    if (completes) complete<Rows, Vectors, Masked>(acc, out, c, t);
+    store_tile<Rows, Vectors, Masked>(acc, c, out.ldc, out.last);
+    a += out.steps.a;
+    b += out.steps.b;
+    c += out.steps.c;
   }
-  write_tile<Rows, Vectors, Masked>(acc, out);
 }
 
 // One row of the table per number of rows; null where the registers do not suffice.
-template <TileA Layout, int Rows, int Vectors, bool Masked, bool Fetching>
+template <TileA Layout, int Rows, int Vectors, bool Masked>
 constexpr TileFunction entry() {
-  if constexpr (Rows <= max_tile_rows(Vectors) && (!Fetching || (Rows > kTileRows / 2 && Vectors == kTileVectors - 1)))
-    return tile<Layout, Rows, Vectors, Masked, Fetching>;
+  if constexpr (Rows <= max_tile_rows(Vectors))
+    return tile<Layout, Rows, Vectors, Masked, Brings::b>;
+  else
+    return nullptr;
+}
+
+// Variants of the tiles that do most of the work in products of some size.
+template <TileA Layout, int Rows, int Vectors, Brings What>
+constexpr TileFunction large_entry() {
+  constexpr int least = What == Brings::ahead ? kTileRows / 2 : max_tile_rows(Vectors) * 2 / 3;
+  constexpr bool wide = What == Brings::ahead ? Vectors == kTileVectors - 1 : Vectors >= kTileVectors - 1 && kLanes > 4;
+  if constexpr (wide && Rows > least && Rows <= max_tile_rows(Vectors))
+    return tile<Layout, Rows, Vectors, false, What>;
   else
     return nullptr;
 }
 
 struct TileVariants {
-  TileFunction whole, masked, fetching;
+  TileFunction whole, masked, fetching, resident;
 };
 
 template <TileA Layout, int Rows, int Vectors>
 constexpr TileVariants variants() {
-  return {entry<Layout, Rows, Vectors, false, false>(), entry<Layout, Rows, Vectors, true, false>(),
-          entry<Layout, Rows, Vectors, false, true>()};
+  return {entry<Layout, Rows, Vectors, false>(), entry<Layout, Rows, Vectors, true>(),
+          large_entry<Layout, Rows, Vectors, Brings::ahead>(), large_entry<Layout, Rows, Vectors, Brings::nothing>()};
 }
 
 struct TileRow {
@@ -164,5 +199,10 @@ TileFunction tile_function(TileA layout, int rows, int vectors, bool masked) {
 }
 
 TileFunction fetching_tile(TileA layout, int rows, int vectors) { return variants_of(layout, rows, vectors).fetching; }
+
+TileFunction resident_tile(TileA layout, int rows, int vectors) {
+  const TileVariants& tiles = variants_of(layout, rows, vectors);
+  return tiles.resident ? tiles.resident : tiles.whole;
+}
 
 }  // namespace nervure::kernels::NV_ISA

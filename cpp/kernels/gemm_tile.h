@@ -15,6 +15,13 @@ enum class TileA : int {
   columns = 1,  // A[i, p] = a[p * a_stride + i]: a transposed matrix in place, or a packed micro-panel
 };
 
+/// A call works through `count` tiles, one after the other. Of the next one A, B, C and the biases lie so many floats
+/// on.
+struct TileSteps {
+  std::int64_t count = 1, a = 0, b = 0, c = 0;
+  std::int64_t rows = 0, columns = 0;  // of the biases
+};
+
 /// Where a finished tile goes: C = activation(A B + bias (+ C)). Tiles know the rectifier; other activations are a
 /// pass of the caller over tiles that are still in the first-level cache.
 struct TileOutput {
@@ -28,6 +35,7 @@ struct TileOutput {
   // Of a fetching tile: its step p over K also brings the cache line of ahead[offsets[p]], which is read later.
   const float* ahead = nullptr;
   const std::int32_t* offsets = nullptr;
+  TileSteps steps = {};
 };
 
 /// C[rows, vectors * kLanes] from K products; B[p, j] = b[p * b_stride + j], row after row. Of the last vector of a
@@ -55,5 +63,7 @@ TileFunction tile_function(TileA layout, int rows, int vectors, bool masked);
 /// Its variant that brings lines ahead, for whole tiles one vector narrower than the widest and of more than half the
 /// greatest height; null for others.
 TileFunction fetching_tile(TileA layout, int rows, int vectors);
+/// The whole tile for a panel of B that lies in the first-level cache already.
+TileFunction resident_tile(TileA layout, int rows, int vectors);
 
 }  // namespace nervure::kernels::NV_ISA

@@ -84,7 +84,7 @@ void vector_times_columns(const Gemm& g, const float* x, Range columns, float* y
 }
 
 // Columns worked on at once: what is added to C may not be overwritten before it is read.
-constexpr std::int64_t kColumns = 1024;
+constexpr std::int64_t kColumns = 4096;
 
 }  // namespace
 

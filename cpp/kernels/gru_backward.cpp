@@ -133,8 +133,10 @@ class Backward {
     const LeftFactor x{layer_.x, layer_.input, out.dw_ih}, h{saved_.h, H, out.dw_hh};
     weight_gradients({x, h}, 3 * H, reset_update, sum ? sum + H : nullptr);
     if (!before_) {
-      weight_gradient(candidate_of(x), 3 * H, n, sum);
-      weight_gradient(candidate_of(h), 3 * H, recurrent, sum ? sum + 3 * H : nullptr);
+      const LeftFactor none{nullptr, 0, nullptr};
+      const WeightProduct both[2] = {{{candidate_of(x), none}, n, sum},
+                                     {{candidate_of(h), none}, recurrent, sum ? sum + 3 * H : nullptr}};
+      weight_gradients(both, 2, 3 * H);
     } else {
       candidate_gradients(candidate_of(x), n, out.dw_hh, sum);
     }

@@ -62,7 +62,14 @@ NV_INLINE float fold_max(vf v) {
 
 NV_INLINE std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 NV_INLINE std::int64_t larger(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
-NV_INLINE std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+/// a / b of numbers >= 0. A division of 64 bits costs 40 to 90 cycles on many processors, as much as a small tile.
+NV_INLINE std::int64_t divide(std::int64_t a, std::int64_t b) {
+  if (((a | b) >> 32) == 0) return static_cast<std::uint32_t>(a) / static_cast<std::uint32_t>(b);
+  return a / b;
+}
+NV_INLINE std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
+  return __builtin_constant_p(b) ? (a + b - 1) / b : divide(a + b - 1, b);
+}
 
 /// body(i, count) over [begin, end) in whole vectors, then once for what is left; body must be always_inline.
 template <class Body>

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "kernels/optim.h"
 
-#include <cmath>
-
 #include "core/parallel.h"
 #include "core/scratch.h"
 #include "core/vec.h"
@@ -143,9 +141,9 @@ double sum_of_squares(const float* x, std::int64_t n) {
 double sum_of_powers(const float* x, std::int64_t n, double order) {
   double sum = 0;
   if (order == 1) {
-    for (std::int64_t i = 0; i < n; ++i) sum += std::fabs(static_cast<double>(x[i]));
+    for (std::int64_t i = 0; i < n; ++i) sum += __builtin_fabs(static_cast<double>(x[i]));
   } else {
-    for (std::int64_t i = 0; i < n; ++i) sum += std::pow(std::fabs(static_cast<double>(x[i])), order);
+    for (std::int64_t i = 0; i < n; ++i) sum += __builtin_pow(__builtin_fabs(static_cast<double>(x[i])), order);
   }
   return sum;
 }
@@ -163,7 +161,7 @@ double largest_magnitude(const float* x, std::int64_t n) {
   double result = 0;
 #pragma GCC unroll 16
   for (int lane = 0; lane < kLanes; ++lane) result = larger(result, static_cast<double>(best[lane]));
-  for (; i < n; ++i) result = larger(result, std::fabs(static_cast<double>(x[i])));
+  for (; i < n; ++i) result = larger(result, __builtin_fabs(static_cast<double>(x[i])));
   return result;
 }
 
@@ -223,7 +221,7 @@ void gradient_norm(const Segments& segments, double order, double* norm) {
   const std::int64_t chunks = chunk_count(segments);
   const core::Scratch<double> partial(static_cast<std::size_t>(chunks));
   double* const part = partial.get();
-  const bool infinite = std::isinf(order);
+  const bool infinite = __builtin_isinf(order);
   core::parallel_chunks(chunks, [&](std::int64_t chunk) {
     double value = 0;
     visit_chunk(segments, chunk, [&](const Segment& s, std::int64_t from, std::int64_t to) {
@@ -239,7 +237,7 @@ void gradient_norm(const Segments& segments, double order, double* norm) {
   double total = 0;
   for (std::int64_t chunk = 0; chunk < chunks; ++chunk)
     total = infinite ? larger(total, part[chunk]) : total + part[chunk];
-  *norm = infinite || order == 1 ? total : order == 2 ? std::sqrt(total) : std::pow(total, 1.0 / order);
+  *norm = infinite || order == 1 ? total : order == 2 ? __builtin_sqrt(total) : __builtin_pow(total, 1.0 / order);
 }
 
 void clip_by_norm(const Segments& segments, double max_norm, const double* norm) {

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include <cmath>
 
 #include "core/scratch.h"
 #include "kernels/bytes.h"
@@ -30,13 +29,16 @@ constexpr bool kWanted<NoPlace> = false;
 struct MaxWindow {
   const float* x;
   std::int64_t row_step, column_step, row_first, row_last, column_first, column_last, width;
+  std::int64_t ahead;  // to the windows of the next row
 };
 
 /// `count` channels from channel c on.
 template <class Place>
 NV_INLINE void max_of_window(const MaxWindow& w, std::int64_t c, std::int64_t count, float* y, Place* place) {
   const auto tap = [&](std::int64_t row, std::int64_t column) NV_INLINE_LAMBDA {
-    return load_some(w.x + row * w.row_step + column * w.column_step + c, count);
+    const float* const from = w.x + row * w.row_step + column * w.column_step + c;
+    __builtin_prefetch(from + w.ahead, 0, 2);
+    return load_some(from, count);
   };
   vf best = tap(w.row_first, w.column_first);
   vi where = broadcast(static_cast<std::int32_t>(w.row_first * w.width + w.column_first));
@@ -67,7 +69,7 @@ NV_INLINE void max_of_square(MaxWindow w, std::int64_t channels, float* y, Place
 template <class Place>
 void no_taps(std::int64_t channels, float* y, Place* place) {
   for_vectors(0, channels, [&](std::int64_t c, std::int64_t count) NV_INLINE_LAMBDA {
-    store_some(y + c, broadcast(-HUGE_VALF), count);
+    store_some(y + c, broadcast(-kInfinity), count);
     if (kWanted<Place>) store_places(place + c, vi{}, count);
   });
 }
@@ -86,7 +88,8 @@ void max_row(const Pool& pool, const float* image, std::int64_t row, float* y, P
                            h.last,
                            w.first,
                            w.last,
-                           pool.width.kernel};
+                           pool.width.kernel,
+                           pool.height.stride * pool.width.in * channels};
     if (square && pool.width.kernel == 2 && w.count() == 2) {
       max_of_square<2>(window, channels, y, place);
     } else if (square && pool.width.kernel == 3 && w.count() == 3) {
@@ -122,6 +125,9 @@ NV_INLINE void give_back_window(const float* dy, const Place* place, std::int64_
   for_vectors(0, channels, [&](std::int64_t c, std::int64_t count) NV_INLINE_LAMBDA {
     const vf d = load_some(dy + c, count);
     const vi where = load_places(place + c, count);
+    for (std::int64_t i = h.first; i < h.last; ++i)  // what the next row of windows writes
+      for (std::int64_t j = w.first; j < w.last; ++j)
+        __builtin_prefetch(dx + (h.last + i) * row_size + j * channels + c, 0, 2);
     for (std::int64_t i = h.first; i < h.last; ++i)
       for (std::int64_t j = w.first; j < w.last; ++j) {
         const vi here = where == static_cast<std::int32_t>(i * width + j);

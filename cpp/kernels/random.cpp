@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "kernels/random.h"
 
-#include <cmath>
 #include <cstring>
 
 #include "core/parallel.h"
@@ -68,7 +67,7 @@ NV_INLINE double horner(double x, double c0, Rest... rest) {
 /// The value below which a standard normal number falls with probability p, 0 < p < 1. Coefficients of AS 241.
 double normal_quantile(double p) {
   const double q = p - 0.5;
-  if (std::fabs(q) <= 0.425) {
+  if (__builtin_fabs(q) <= 0.425) {
     const double r = 0.180625 - q * q;
     return q *
            horner(r, 3.387132872796366608, 133.14166789178437745, 1971.5909503065514427, 13731.693765509461125,
@@ -76,7 +75,7 @@ double normal_quantile(double p) {
            horner(r, 1.0, 42.313330701600911252, 687.1870074920579083, 5394.1960214247511077, 21213.794301586595867,
                   39307.89580009271061, 28729.085735721942674, 5226.495278852854561);
   }
-  const double tail = std::sqrt(-std::log(q < 0 ? p : 1.0 - p));
+  const double tail = __builtin_sqrt(-__builtin_log(q < 0 ? p : 1.0 - p));
   double z;
   if (tail <= 5.0) {
     const double r = tail - 1.6;

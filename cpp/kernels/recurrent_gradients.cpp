@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "kernels/recurrent_gradients.h"
 
+#include <cstring>
+
 #include "core/parallel.h"
 #include "core/scratch.h"
 #include "kernels/gemm.h"
@@ -15,26 +17,54 @@ namespace {
 
 // Wider matrices are left to the general product.
 constexpr std::int64_t kNarrow = 256;
-constexpr std::int64_t kDepth = 128;  // rows of the gradients that are packed at a time
-constexpr std::int64_t kPanels = 6;   // to a chunk: what is packed stays in the second-level cache
+constexpr std::int64_t kDepth = 128;                     // rows of the gradients that are packed at a time
+constexpr std::int64_t kPanels = 6;                      // to a chunk: what is packed stays in the second-level cache
+constexpr std::int64_t kLeft = kDepth * kTileRows + 16;  // floats of a packed tile of the left factor
 constexpr int kPanelVectors = kTileVectors - 1;
 constexpr std::int64_t kPanel = kPanelVectors * kLanes;
 
-/// Some rows' share of one panel of dw.
-void add_rows(const float* a, std::int64_t width, std::int64_t rows, const float* packed, std::int64_t columns,
-              bool accumulate, float* dw, std::int64_t dw_stride) {
-  const int vectors = static_cast<int>(ceil_div(columns, kLanes));
-  const std::int64_t behind = columns - (vectors - 1) * kLanes;
-  const RowTiles tiles = cut_rows(width, max_tile_rows(vectors));
-  std::int64_t i = 0;
-  for (std::int64_t t = 0; t < tiles.count; ++t) {
-    const int height = tiles.height + (t < tiles.taller);
-    tile_function(TileA::columns, height, vectors, behind < kLanes)(
-        a + i, width, packed, kPanel, rows,
-        {dw + i * dw_stride, dw_stride, behind, nullptr, nullptr, accumulate, false});
-    i += height;
+/// Rows at these distances fall on few sets of the first-level cache, and push each other out.
+bool packs_left(std::int64_t width) { return width % 256 == 0; }
+
+/// Tile by tile, kLeft floats each.
+void pack_left(const float* a, std::int64_t width, std::int64_t rows, float* packed) {
+  const std::int64_t whole = width / kTileRows * kTileRows;
+  for (std::int64_t p = 0; p < rows; ++p, a += width) {
+    float* to = packed + p * kTileRows;
+    for (std::int64_t i = 0; i < whole; i += kTileRows, to += kLeft) std::memcpy(to, a + i, kTileRows * sizeof(float));
+    for (std::int64_t i = whole; i < width; ++i) to[i - whole] = a[i];
   }
 }
+
+/// Some rows' share of one panel of dw.
+struct Panel {
+  const float* packed;
+  std::int64_t rows, columns;
+  bool accumulate;
+  float* dw;
+  std::int64_t dw_stride;
+
+  void add(const float* a, std::int64_t a_stride, std::int64_t row, int height) const {
+    const int vectors = static_cast<int>(ceil_div(columns, kLanes));
+    const std::int64_t behind = columns - (vectors - 1) * kLanes;
+    tile_function(TileA::columns, height, vectors, behind < kLanes)(
+        a, a_stride, packed, kPanel, rows,
+        {dw + row * dw_stride, dw_stride, behind, nullptr, nullptr, accumulate, false});
+  }
+  void add_packed(const float* left, std::int64_t width) const {
+    for (std::int64_t i = 0; i < width; i += kTileRows, left += kLeft)
+      add(left, kTileRows, i, static_cast<int>(smaller(kTileRows, width - i)));
+  }
+  void add_in_place(const float* a, std::int64_t width) const {
+    const RowTiles tiles = cut_rows(width, max_tile_rows(static_cast<int>(ceil_div(columns, kLanes))));
+    std::int64_t i = 0;
+    for (std::int64_t t = 0; t < tiles.count; ++t) {
+      const int height = tiles.height + (t < tiles.taller);
+      add(a + i, width, i, height);
+      i += height;
+    }
+  }
+};
 
 /// sums[k] (+)= the sums of one packed panel.
 void sum_panel(const float* packed, std::int64_t rows, std::int64_t columns, bool accumulate, float* sums) {
@@ -53,63 +83,95 @@ void sum_panel(const float* packed, std::int64_t rows, std::int64_t columns, boo
 /// Columns [first, last), block of rows by block of rows: each row of d is read once, in its own order.
 class WeightColumns {
  public:
-  WeightColumns(const LeftFactor (&factors)[2], std::int64_t dw_stride, const GateGradients& d, float* sums)
-      : factors_(factors), dw_stride_(dw_stride), d_(d), sums_(sums) {}
+  WeightColumns(const WeightProduct& product, std::int64_t dw_stride, std::int64_t first, std::int64_t last)
+      : p_(product),
+        dw_stride_(dw_stride),
+        first_(first),
+        last_(last),
+        packed_(static_cast<std::size_t>(kDepth * ceil_div(last - first, kPanel) * kPanel)),
+        left_(static_cast<std::size_t>(kLeft * ceil_div(kNarrow, kTileRows))) {}
 
-  void run(std::int64_t first, std::int64_t last) const {
-    const core::Scratch<float> packed(static_cast<std::size_t>(kDepth * ceil_div(last - first, kPanel) * kPanel));
+  void run() const {
+    const GateGradients& d = p_.d;
     std::int64_t row = 0;
     do {  // once even without rows: the sums are 0 then
-      const std::int64_t rows = smaller(kDepth, d_.rows - row);
-      pack_b(d_.data + row * d_.stride + first, d_.stride, false, rows, last - first, kPanelVectors, packed.get(),
+      const std::int64_t rows = smaller(kDepth, d.rows - row);
+      pack_b(d.data + row * d.stride + first_, d.stride, false, rows, last_ - first_, kPanelVectors, packed_.get(),
              rows);
-      for (const LeftFactor& factor : factors_) multiply(factor, row, rows, first, last, packed.get());
-      for (std::int64_t column = first; sums_ && column < last; column += kPanel)
-        sum_panel(packed.get() + (column - first) * rows, rows, smaller(kPanel, last - column), row > 0,
-                  sums_ + column);
+      for (const LeftFactor& factor : p_.factors)
+        if (factor.dw) multiply(factor, row, rows);
+      for (std::int64_t column = first_; p_.sums && column < last_; column += kPanel)
+        sum_panel(packed_.get() + (column - first_) * rows, rows, smaller(kPanel, last_ - column), row > 0,
+                  p_.sums + column);
       row += kDepth;
-    } while (row < d_.rows);
+    } while (row < d.rows);
   }
 
  private:
-  void multiply(const LeftFactor& factor, std::int64_t row, std::int64_t rows, std::int64_t first, std::int64_t last,
-                const float* packed) const {
-    for (std::int64_t column = first; factor.dw && column < last; column += kPanel)
-      add_rows(factor.a + row * factor.width, factor.width, rows, packed + (column - first) * rows,
-               smaller(kPanel, last - column), row > 0, factor.dw + column, dw_stride_);
+  void multiply(const LeftFactor& factor, std::int64_t row, std::int64_t rows) const {
+    const float* const a = factor.a + row * factor.width;
+    const bool packs = packs_left(factor.width);
+    if (packs) pack_left(a, factor.width, rows, left_.get());
+    for (std::int64_t column = first_; column < last_; column += kPanel) {
+      const Panel panel{packed_.get() + (column - first_) * rows,
+                        rows,
+                        smaller(kPanel, last_ - column),
+                        row > 0,
+                        factor.dw + column,
+                        dw_stride_};
+      if (packs)
+        panel.add_packed(left_.get(), factor.width);
+      else
+        panel.add_in_place(a, factor.width);
+    }
   }
 
-  const LeftFactor (&factors_)[2];
-  std::int64_t dw_stride_;
-  const GateGradients& d_;
-  float* sums_;
+  const WeightProduct& p_;
+  std::int64_t dw_stride_, first_, last_;
+  core::Scratch<float> packed_, left_;
 };
 
-}  // namespace
-
-void weight_gradients(const LeftFactor (&factors)[2], std::int64_t dw_stride, const GateGradients& d, float* sums) {
-  if (d.columns == 0) return;
-  LeftFactor narrow[2] = {factors[0], factors[1]};
+/// Wide factors are left to the general product, and gone afterwards; the width of the others.
+std::int64_t keep_narrow(WeightProduct& product, std::int64_t dw_stride) {
+  const GateGradients& d = product.d;
   std::int64_t width = 0;
-  for (LeftFactor& factor : narrow) {
+  for (LeftFactor& factor : product.factors) {
     if (factor.dw && factor.width > kNarrow)
       gemm({factor.width, d.columns, d.rows, factor.a, factor.width, true, d.data, d.stride, false, factor.dw,
             dw_stride});
     if (factor.width == 0 || factor.width > kNarrow) factor.dw = nullptr;
-    if (!factor.dw) factor.width = 0;
-    width += factor.width;
+    if (factor.dw) width += factor.width;
   }
-  if (width == 0) {
-    if (sums) column_sums(d, sums);
-    return;
+  return width;
+}
+
+}  // namespace
+
+void weight_gradients(const WeightProduct* products, int count, std::int64_t dw_stride) {
+  WeightProduct narrow[2];
+  std::int64_t grain[2] = {1, 1}, chunks[2] = {0, 0};
+  for (int i = 0; i < count; ++i) {
+    narrow[i] = products[i];
+    const GateGradients& d = products[i].d;
+    const std::int64_t width = keep_narrow(narrow[i], dw_stride), panels = ceil_div(d.columns, kPanel);
+    if (width == 0) {
+      if (products[i].sums) column_sums(d, products[i].sums);
+      continue;
+    }
+    const std::int64_t least = 200'000 / larger(d.rows * width * kPanel, 1);
+    grain[i] = larger(smaller(kPanels, ceil_div(panels, count == 1 ? 2 : 1)), larger(least, 1));
+    chunks[i] = ceil_div(panels, grain[i]);
   }
-  const std::int64_t panels = ceil_div(d.columns, kPanel),
-                     least = larger(200'000 / larger(d.rows * width * kPanel, 1), 1);
-  const std::int64_t grain = larger(smaller(kPanels, ceil_div(panels, 2)), least);
-  const WeightColumns columns(narrow, dw_stride, d, sums);
-  core::parallel_for(panels, grain, [&](std::int64_t begin, std::int64_t end) {
-    columns.run(begin * kPanel, smaller(end * kPanel, d.columns));
+  core::parallel_chunks(chunks[0] + chunks[1], [&](std::int64_t chunk) {
+    const int i = chunk >= chunks[0];
+    const std::int64_t first = (chunk - (i ? chunks[0] : 0)) * grain[i] * kPanel;
+    WeightColumns(narrow[i], dw_stride, first, smaller(first + grain[i] * kPanel, narrow[i].d.columns)).run();
   });
+}
+
+void weight_gradients(const LeftFactor (&factors)[2], std::int64_t dw_stride, const GateGradients& d, float* sums) {
+  const WeightProduct product{{factors[0], factors[1]}, d, sums};
+  weight_gradients(&product, 1, dw_stride);
 }
 
 void weight_gradient(const LeftFactor& factor, std::int64_t dw_stride, const GateGradients& d, float* sums) {

@@ -21,8 +21,16 @@ struct LeftFactor {
   float* dw;
 };
 /// dw = a^T d of both factors; sums[k] = the sum over all rows of d[k], or null.
+struct WeightProduct {
+  LeftFactor factors[2];
+  GateGradients d;
+  float* sums;
+};
+/// At most two, which write to different columns.
+void weight_gradients(const WeightProduct* products, int count, std::int64_t dw_stride);
+/// One product of two factors.
 void weight_gradients(const LeftFactor (&factors)[2], std::int64_t dw_stride, const GateGradients& d, float* sums);
-/// The same for one factor.
+/// One product of one factor.
 void weight_gradient(const LeftFactor& factor, std::int64_t dw_stride, const GateGradients& d, float* sums);
 /// dx = d w^T (+ dx), w of (width, w_stride).
 void input_gradient(const GateGradients& d, const float* w, std::int64_t w_stride, std::int64_t width, bool add,

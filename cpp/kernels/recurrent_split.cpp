@@ -29,7 +29,7 @@ Split split_steps(const Sequence& sequence, std::int64_t work, std::int64_t pane
   return {false, panels, rows, larger(steps, 1), work};
 }
 
-std::int64_t RowChunks::memory(const Sequence& sequence) { return sequence.batch / kTwoChunks + 3; }
+std::int64_t memory_of_row_chunks(const Sequence& sequence) { return sequence.batch / kTwoChunks + 3; }
 
 void RowChunks::cut(std::int64_t begin, std::int64_t end) {
   const std::int64_t total = s_.offset[end] - s_.offset[begin];  // rows times steps

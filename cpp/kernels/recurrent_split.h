@@ -26,12 +26,13 @@ struct Split {
 /// `panels` of the recurrent product.
 Split split_steps(const Sequence& sequence, std::int64_t work, std::int64_t panels, bool by_units);
 
+std::int64_t memory_of_row_chunks(const Sequence& sequence);
+
 /// The rows of a region of steps, in chunks of equal sums of steps: the longest rows come first, and an even cut would
 /// leave all long ones to one thread.
 class RowChunks {
  public:
-  /// Numbers of working memory.
-  static std::int64_t memory(const Sequence& sequence);
+  /// `memory`: memory_of_row_chunks() numbers.
   RowChunks(const Sequence& sequence, const Split& split, std::int64_t* memory)
       : s_(sequence), split_(split), bounds_(memory) {}
   /// For steps [begin, end) in time.

@@ -176,7 +176,7 @@ void over_time(const Sequence& s, const Walk& walk, const Split& split, std::int
     }
     return;
   }
-  const core::Scratch<std::int64_t> bounds(static_cast<std::size_t>(RowChunks::memory(s)));
+  const core::Scratch<std::int64_t> bounds(static_cast<std::size_t>(memory_of_row_chunks(s)));
   RowChunks chunks(s, split, bounds.get());
   for (std::int64_t from = 0; from < count; from += split.steps) {
     const std::int64_t to = smaller(from + split.steps, count), low = smaller(from, larger(walk.steps - 1, 0)),

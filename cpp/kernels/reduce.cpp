@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "kernels/reduce.h"
 
-#include <cmath>
-
 #include "core/vmath.h"
 #include "kernels/pairwise.h"
 
@@ -29,7 +27,7 @@ struct SquaredDeviation {
 
 struct LogSumExp {
   static constexpr bool kHasStat = true;
-  NV_INLINE vf offset(vf max) { return select(abs(max) == broadcast(HUGE_VALF), vf{}, max); }
+  NV_INLINE vf offset(vf max) { return select(abs(max) == broadcast(kInfinity), vf{}, max); }
   NV_INLINE_MEMBER vf map(vf x, vf max) const { return exp(x - offset(max)); }
   NV_INLINE_MEMBER vf finish(vf total, vf max) const { return log(total) + offset(max); }
 };
@@ -281,7 +279,7 @@ void reduce_var_backward(ReduceShape shape, const float* x, const float* mean, c
 }
 
 void reduce_logsumexp_backward(ReduceShape shape, const float* x, const float* y, const float* dy, float* dx) {
-  const vf lowest = broadcast(-HUGE_VALF);
+  const vf lowest = broadcast(-kInfinity);
   expand(shape, x, y, dy, nullptr, dx,
          [=](vf v, vf total, vf g, vf) NV_INLINE_LAMBDA { return select(total == lowest, vf{}, g * exp(v - total)); });
 }

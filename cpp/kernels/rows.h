@@ -2,8 +2,6 @@
 // What softmax and cross-entropy do to one row of n >= 1 values.
 #pragma once
 
-#include <cmath>
-
 #include "core/vmath.h"
 #include "kernels/lanes.h"
 
@@ -14,13 +12,13 @@ namespace {
 NV_INLINE float row_max(const float* x, std::int64_t n) {
   vf best[4];
 #pragma GCC unroll 4
-  for (int k = 0; k < 4; ++k) best[k] = broadcast(-HUGE_VALF);
+  for (int k = 0; k < 4; ++k) best[k] = broadcast(-kInfinity);
   std::int64_t i = 0;
   for (; i + 4 * kLanes <= n; i += 4 * kLanes)
 #pragma GCC unroll 4
     for (int k = 0; k < 4; ++k) best[k] = max(load(x + i + k * kLanes), best[k]);
   for (; i + kLanes <= n; i += kLanes) best[0] = max(load(x + i), best[0]);
-  if (i < n) best[1] = max(first_lanes(load_partial(x + i, n - i), n - i, -HUGE_VALF), best[1]);
+  if (i < n) best[1] = max(first_lanes(load_partial(x + i, n - i), n - i, -kInfinity), best[1]);
   return fold_max(max(max(best[0], best[1]), max(best[2], best[3])));
 }
 
@@ -69,7 +67,7 @@ struct ShortRow {
     vf v[kVectors];
 #pragma GCC unroll 8
     for (int k = 0; k < kVectors - 1; ++k) v[k] = load(x + k * kLanes);
-    v[kVectors - 1] = first_lanes(load_partial(x + (kVectors - 1) * kLanes, left), left, -HUGE_VALF);
+    v[kVectors - 1] = first_lanes(load_partial(x + (kVectors - 1) * kLanes, left), left, -kInfinity);
     vf peak = v[0], total{};
 #pragma GCC unroll 8
     for (int k = 1; k < kVectors; ++k) peak = nervure::simd::NV_ISA::max(v[k], peak);

@@ -89,7 +89,7 @@ NV_INLINE void map_tile(const Tile& tile, float* out, const Map& map) {
 
 NV_INLINE void max_down(const Tile& tile, const float* x, float* best) {
   for_vectors(0, tile.width, [&](std::int64_t c, std::int64_t count) NV_INLINE_LAMBDA {
-    vf m = broadcast(-HUGE_VALF);
+    vf m = broadcast(-kInfinity);
     for (std::int64_t r = 0; r < tile.rows; ++r) m = max(load_some(x + r * tile.stride + c, count), m);
     store(best + c, m);
   });

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "kernels/winograd.h"
 
-#include <cmath>
-
 #include "core/parallel.h"
 #include "core/scratch.h"
 #include "kernels/conv_tile.h"
@@ -72,7 +70,7 @@ __attribute__((noinline)) void put_tile(const Run& run, const float* m, std::int
   const std::int64_t K = run.out.channels, row_stride = run.out.width * K;
   const std::int64_t rows = run.out.height - corner.row, columns = run.out.width - corner.column;
   float* const to = run.y + ((corner.image * run.out.height + corner.row) * run.out.width + corner.column) * K;
-  const vf least = broadcast(run.relu ? 0.0f : -HUGE_VALF);
+  const vf least = broadcast(run.relu ? 0.0f : -kInfinity);
   for_vectors(begin, end, [&](std::int64_t k, std::int64_t count) NV_INLINE_LAMBDA {
     const vf bias = run.bias ? load_some(run.bias + k, count) : vf{};
     transform_square<typename P::Output>(

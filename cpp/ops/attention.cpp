@@ -5,9 +5,9 @@
 #include <utility>
 
 #include "core/launch.h"
+#include "ops/key_value_store.h"
 #include "ops/ops.h"
 #include "ops/random.h"
-#include "ops/region.h"
 
 namespace nervure::ops {
 namespace {
@@ -232,33 +232,20 @@ Tensor self_attention(const Tensor& packed, const Tensor& attn_mask, const Tenso
 Tensor attend_cached(const Tensor& packed, const Tensor& keys, const Tensor& values, std::int64_t length,
                      std::int64_t heads) {
   constexpr const char* op = "attend_cached";
-  for (const auto& [name, x] : {std::pair{"input", &packed}, {"keys", &keys}, {"values", &values}})
-    core::check_dtype(op, name, *x, DType::float32);
+  core::check_dtype(op, "input", packed, DType::float32);
   NV_CHECK(packed.rank() == 3 && packed.size(2) % 3 == 0, op, "input must be (B, T, 3 E), got ", packed.shape());
   const std::int64_t batch = packed.size(0), added = packed.size(1), width = packed.size(2) / 3;
   NV_CHECK(heads >= 1 && width % heads == 0, op, "heads must divide E = ", width, ", got ", heads);
-  for (const Tensor* store : {&keys, &values})
-    NV_CHECK(store->rank() == 3 && store->is_row_major() && store->shape() == (Shape{batch, store->size(1), width}), op,
-             "keys and values must be (", batch, ", capacity, ", width, ") and row-major, got ", store->shape());
-  NV_CHECK(keys.size(1) == values.size(1), op, "keys and values must have the same capacity, got ", keys.shape(),
-           " and ", values.shape());
-  const std::int64_t capacity = keys.size(1);
-  NV_CHECK(length >= 0 && length <= capacity - added, op, "length + T must be at most the capacity ", capacity,
-           ", got ", length, " + ", added);
+  const KeyValueStore store = key_value_store(op, keys, values, batch, width, length, added);
   const std::int64_t all = length + added;
   const Tensor x = row_major(packed.detach());
   const float* data = x.f32();
   const std::int64_t size = width / heads;
   const AttentionSteps in{added * 3 * width, size, 3 * width}, out{added * width, size, width};
-  const AttentionSteps stored{capacity * width, size, width};
-  const Shape block{batch, added, width};
-  const std::int64_t from = length * width;
-  core::writes_into(keys);
-  core::writes_into(values);
-  copy_region({x, width, block, x.strides()}, {keys, from, block, keys.strides()});
-  copy_region({x, 2 * width, block, x.strides()}, {values, from, block, values.strides()});
+  const AttentionSteps stored{store.capacity * width, size, width};
+  store.put(data, batch, added, width, length);
   const Tensor y = Tensor::empty({batch, added, width});
-  Call call{{batch, heads, added, all, size, size, data, keys.f32(), values.f32(), in, stored, stored, out, 1.0f},
+  Call call{{batch, heads, added, all, size, size, data, store.keys, store.values, in, stored, stored, out, 1.0f},
             {},
             {},
             {}};

@@ -11,13 +11,13 @@
 namespace nervure::ops {
 namespace {
 
-/// A checked, private copy (n,), counted from the start.
+/// A checked, private copy (n,). None counts from the end: -100 and the like stand for what is no row.
 Tensor checked_rows(const Tensor& indices, std::int64_t size) {
   core::check_dtype("embedding", "indices", indices, DType::int64);
   const Tensor source = row_major(indices);
   const std::int64_t n = indices.numel();
   Tensor checked = Tensor::empty(Shape{n}, DType::int64);
-  const std::int64_t bad = kernels::check_indices(source.i64(), n, size, /*from_end=*/true, checked.i64_out());
+  const std::int64_t bad = kernels::check_indices(source.i64(), n, size, /*from_end=*/false, checked.i64_out());
   NV_CHECK_INDEX(bad < 0, "embedding", "index ", source.i64()[bad], " is out of range for ", size, " rows");
   return checked;
 }

@@ -230,7 +230,7 @@ Tensor layer_norm(const Tensor& x, const Dims& normalized_shape, const Tensor& w
 Tensor rms_norm(const Tensor& x, const Dims& normalized_shape, const Tensor& weight, std::optional<double> eps);
 
 // ---- embedding.cpp ----------------------------------------------------------------------------------------------
-/// y[...] = weight[indices[...]]: weight (V, D), indices (...) int64 in [-V, V), y (..., D). Row `padding_idx` (-1:
+/// y[...] = weight[indices[...]]: weight (V, D), indices (...) int64 in [0, V), y (..., D). Row `padding_idx` (-1:
 /// none) gets no gradient. With `sparse` a weight that is a row-major leaf gets a row-sparse gradient (row_gradient.h),
 /// at a cost in proportion to the indices; else a dense one. Same bits either way, for any number of threads.
 Tensor embedding(const Tensor& weight, const Tensor& indices, std::int64_t padding_idx, bool sparse);
@@ -253,6 +253,33 @@ Tensor self_attention(const Tensor& packed, const Tensor& attn_mask, const Tenso
 /// Records no gradient.
 Tensor attend_cached(const Tensor& packed, const Tensor& keys, const Tensor& values, std::int64_t length,
                      std::int64_t heads);
+
+// ---- transformer.cpp ------------------------------------------------------------------------------------------------
+/// Decoding: the T new positions of x (B, T, E) through all layers of a Transformer; result (B, T, E). Records no
+/// gradient. Each layer has two or three parts, x + f(norm(x)) with norm_first, else norm(x + f(x)):
+/// attend_cached() between in_proj (3 E, E) and out_proj (E, E), with the layer's keys and values (B, capacity, E); if
+/// there are sides, attention of the first E rows of in_proj to sides (B, S, 2 E), keys and values of the encoder's
+/// output side by side, of which `lengths` (B) count; linear1 (F, E), the activation, linear2 (E, F).
+/// weights: six for each part, the two products' with their biases, then the norm's (E) with its bias; at the end
+/// weight and bias of one more norm, or nothing. Biases and the norms' weights may be undefined.
+Tensor transformer_step(const Tensor& x, const std::vector<Tensor>& weights, double eps, bool norm_first,
+                        std::int64_t heads, const std::string& activation, const std::vector<Tensor>& keys,
+                        const std::vector<Tensor>& values, std::int64_t length, const std::vector<Tensor>& sides,
+                        const Tensor& lengths);
+
+// ---- attentive.cpp: a recurrent decoder with additive attention, step by step; no gradient is recorded --------------
+/// What the last M columns of weight_ih (G, E + M) and of join_weight (J, H + M) make of memory (B, S, M), side by
+/// side: (B, S, G + J).
+Tensor attentive_memory(const Tensor& memory, const Tensor& weight_ih, const Tensor& join_weight);
+/// With w = softmax_j(score_weight . tanh(query_weight h_top + keys_j)) over the first `lengths` keys and the context
+/// m = Σ_j w_j memory_j: the layers' step from [x, m], and tanh(join_weight [h'_top, m] + join_bias).
+/// x (B, E); h and c (layers, B, H), c undefined for GRU (reset_after); keys (B, S, A); values: attentive_memory();
+/// query_weight (A, H); score_weight (1, A); weights: weight_ih, weight_hh, bias_ih, bias_hh of each layer.
+/// Results: the joined (B, J), w (B, S), h' and for LSTM c'.
+std::vector<Tensor> attentive_step(const Tensor& x, const Tensor& h, const Tensor& c, const Tensor& keys,
+                                   const Tensor& values, const Tensor& lengths, const Tensor& query_weight,
+                                   const Tensor& score_weight, const std::vector<Tensor>& weights,
+                                   const Tensor& join_weight, const Tensor& join_bias);
 
 // ---- optim.cpp: one call updates the whole list. Parameters whose gradient is undefined are left alone. ------------
 // State lists (momentum buffers ...) have one row-major-in-the-parameter's-order tensor per parameter.

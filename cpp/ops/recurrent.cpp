@@ -11,15 +11,6 @@ namespace {
 
 const Order kStepByStep{1, 0, 2};
 
-void check_lengths(const char* op, const Tensor& lengths, std::int64_t batch, std::int64_t steps) {
-  core::check_dtype(op, "lengths", lengths, DType::int64);
-  NV_CHECK(lengths.rank() == 1 && lengths.size(0) == batch, op, "lengths must be (batch) with batch = ", batch,
-           ", got ", lengths.shape());
-  for (std::int64_t b = 0; b < batch; ++b)
-    NV_CHECK(lengths.i64()[b] >= 0 && lengths.i64()[b] <= steps, op, "lengths must be in [0, ", steps, "], got ",
-             lengths.i64()[b], " for row ", b);
-}
-
 /// active, offset and row, one after the other.
 Tensor number_rows(const Tensor& lengths, std::int64_t batch, std::int64_t steps) {
   const Tensor numbers = Tensor::empty(Shape{2 * (steps + 1) + batch}, DType::int64);
@@ -67,6 +58,15 @@ Tensor matrix_of(const char* op, const char* name, const Tensor& weight, std::in
 }
 
 }  // namespace
+
+void check_lengths(const char* op, const Tensor& lengths, std::int64_t batch, std::int64_t steps) {
+  core::check_dtype(op, "lengths", lengths, DType::int64);
+  NV_CHECK(lengths.rank() == 1 && lengths.size(0) == batch, op, "lengths must be (batch) with batch = ", batch,
+           ", got ", lengths.shape());
+  for (std::int64_t b = 0; b < batch; ++b)
+    NV_CHECK(lengths.i64()[b] >= 0 && lengths.i64()[b] <= steps, op, "lengths must be in [0, ", steps, "], got ",
+             lengths.i64()[b], " for row ", b);
+}
 
 kernels::Sequence SequenceBatch::direction(std::int64_t d) const {
   kernels::Sequence one = sequence;

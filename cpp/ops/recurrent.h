@@ -10,6 +10,9 @@
 
 namespace nervure::ops {
 
+/// Lengths (batch) int64, each in [0, steps].
+void check_lengths(const char* op, const Tensor& lengths, std::int64_t batch, std::int64_t steps);
+
 /// One layer's batch: x (B, T, I) and where its rows end.
 struct SequenceBatch {
   Tensor x;        // row-major, or step by step in memory: order (1, 0, 2)

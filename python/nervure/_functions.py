@@ -123,6 +123,8 @@ def arange(
     """
     if end is None:
         start, end = 0, start
+    if (end - start) * step < 0:
+        raise ValueError(f"[arange] step leads away from end, got {start}, {end}, {step}")
     wanted = dtype or _dtype_of(int(start) if isinstance(start, bool) else start, end, step)
     return _asking(_core.arange(start, end, step, wanted), requires_grad)
 
@@ -165,40 +167,42 @@ def randperm(n: int) -> Tensor:
     return _core.randperm(n)
 
 
-def _like(x: Tensor, dtype: dtype | None) -> Tensor:
+def _like(op: str, x: Tensor, dtype: dtype | None) -> Tensor:
+    if not isinstance(x, Tensor):
+        raise TypeError(f"[{op}] expected a Tensor, got {type(x).__name__}")
     return _core.empty(x.shape, x.order, dtype or x.dtype)
 
 
 def empty_like(x: Tensor, *, dtype: dtype | None = None, requires_grad: bool = False) -> Tensor:
     """A tensor with the shape and memory order of ``x`` whose values are not set."""
-    return _asking(_like(x, dtype), requires_grad)
+    return _asking(_like("empty_like", x, dtype), requires_grad)
 
 
 def zeros_like(x: Tensor, *, dtype: dtype | None = None, requires_grad: bool = False) -> Tensor:
     """Zeros with the shape, memory order and (unless given) dtype of ``x``."""
-    return _asking(_like(x, dtype).fill_(0.0), requires_grad)
+    return _asking(_like("zeros_like", x, dtype).fill_(0.0), requires_grad)
 
 
 def ones_like(x: Tensor, *, dtype: dtype | None = None, requires_grad: bool = False) -> Tensor:
     """Ones with the shape, memory order and (unless given) dtype of ``x``."""
-    return _asking(_like(x, dtype).fill_(1.0), requires_grad)
+    return _asking(_like("ones_like", x, dtype).fill_(1.0), requires_grad)
 
 
 def full_like(
     x: Tensor, fill_value: Scalar, *, dtype: dtype | None = None, requires_grad: bool = False
 ) -> Tensor:
     """One value everywhere, with the shape, memory order and (unless given) dtype of ``x``."""
-    return _asking(_like(x, dtype).fill_(fill_value), requires_grad)
+    return _asking(_like("full_like", x, dtype).fill_(fill_value), requires_grad)
 
 
 def rand_like(x: Tensor, *, requires_grad: bool = False) -> Tensor:
     """Uniform random values in [0, 1) with the shape and memory order of ``x``."""
-    return _asking(_like(x, dtype.float32).uniform_(0.0, 1.0), requires_grad)
+    return _asking(_like("rand_like", x, dtype.float32).uniform_(0.0, 1.0), requires_grad)
 
 
 def randn_like(x: Tensor, *, requires_grad: bool = False) -> Tensor:
     """Normal random values with the shape and memory order of ``x``."""
-    return _asking(_like(x, dtype.float32).normal_(0.0, 1.0), requires_grad)
+    return _asking(_like("randn_like", x, dtype.float32).normal_(0.0, 1.0), requires_grad)
 
 
 # ---- operations on several tensors ---------------------------------------------------------------
@@ -229,6 +233,9 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 def where(condition: Tensor, a: Tensor | Scalar, b: Tensor | Scalar) -> Tensor:
     """Take ``a`` where the boolean condition holds and ``b`` elsewhere; all three are broadcast.
 
+    The result has the dtype of both if they have one, numbers that of :func:`full`; of integers
+    and floating point it is float32.
+
     Raises
     ------
     TypeError
@@ -240,7 +247,7 @@ def where(condition: Tensor, a: Tensor | Scalar, b: Tensor | Scalar) -> Tensor:
 
 
 def _operand(x: Tensor | Scalar) -> Tensor:
-    return x if isinstance(x, Tensor) else _core.full((), x, dtype.float32)
+    return x if isinstance(x, Tensor) else _core.tensor(x)
 
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:

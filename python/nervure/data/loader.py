@@ -226,7 +226,12 @@ class DataLoader:
         x = map_structure(_numpy, batch[0])
         y = map_structure(_numpy, batch[1]) if len(batch) > 1 else None
         for transform in self._transforms:
-            x, y = transform(x, y, rng)
+            found = transform(x, y, rng)
+            if not isinstance(found, (tuple, list)) or len(found) != 2:  # no array of two
+                raise TypeError(
+                    f"[DataLoader] a transform must return (x, y), got {type(found).__name__}"
+                )
+            x, y = found
         parts = [x] if y is None else [x, y]
         return (*(map_structure(_tensor, part) for part in parts), *batch[2:])
 

@@ -83,9 +83,9 @@ def conv2d_forward(
     bias : array, shape (K,), optional
     out : array, shape (N, P, Q, K), optional
         ``P = (H + 2 padding - dilation (R - 1) - 1) // stride + 1``, ``Q`` likewise.
-    stride, padding, dilation : int or pair of int
-    groups : int
-    activation : str
+    stride, padding, dilation : int or pair of int, default 1, 0 and 1
+    groups : int, default 1
+    activation : str, default ""
         ``""`` or a name as in :func:`gemm`.
 
     Returns
@@ -220,7 +220,7 @@ def im2col(
     kernel_size : int or pair of int
         R and S.
     out : array, shape (N, P, Q, R, S, C), optional
-    stride, padding, dilation : int or pair of int
+    stride, padding, dilation : int or pair of int, default 1, 0 and 1
 
     Returns
     -------
@@ -256,7 +256,7 @@ def col2im(
     image_size : int or pair of int
         H and W.
     out : array, shape (N, H, W, C), optional
-    stride, padding, dilation : int or pair of int
+    stride, padding, dilation : int or pair of int, default 1, 0 and 1
 
     Returns
     -------

@@ -32,6 +32,18 @@ def sgd_step(
         C-contiguous, of one shape; ``parameter`` is changed.
     momentum_buffer : array, optional
         Needed when ``momentum`` is not 0; changed.
+    lr : float
+        Learning rate, :math:`\eta`.
+    momentum : float, default 0.0
+        :math:`\mu`.
+    dampening : float, default 0.0
+        :math:`\tau`.
+    weight_decay : float, default 0.0
+        :math:`\lambda`.
+    nesterov : bool, default False
+        Whether the step looks ahead by the momentum.
+    first_step : bool, default False
+        Whether ``momentum_buffer`` has no values yet and is written.
     """
     _kernels.sgd_step(
         parameter,

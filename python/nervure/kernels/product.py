@@ -31,10 +31,10 @@ def gemm(
         C-contiguous; must not share memory with ``a`` or ``b``.
     bias : array, shape (N,), optional
         Added to every row.
-    activation : str
+    activation : str, default ""
         ``""`` or one of relu, leaky_relu, elu, gelu, gelu_tanh, silu, tanh, sigmoid, softplus,
         hardtanh.
-    accumulate : bool
+    accumulate : bool, default False
         Add what ``out`` holds before the activation; needs ``out``.
 
     Returns

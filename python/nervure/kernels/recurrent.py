@@ -140,9 +140,9 @@ def rnn_forward(
         Biases.
     lengths : integers, shape (batch,), optional
         Where each row ends.
-    nonlinearity : {"tanh", "relu"}
+    nonlinearity : {"tanh", "relu"}, default "tanh"
         ``f``.
-    reverse : bool
+    reverse : bool, default False
         Run from each row's end to its start.
 
     Returns

@@ -170,7 +170,7 @@ class CharRNN(nn.Module):
         scores, state = self.forward(prompt)
         last = scores[:, -1]
         for _ in range(length):
-            chosen = choose(_core.log_softmax(last, -1), temperature, top_k)
+            chosen = choose(last, temperature, top_k)
             tokens.append(chosen.unsqueeze(1))
             if len(tokens) <= length:
                 last, state = self.step(chosen, state)

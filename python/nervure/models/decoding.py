@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import nervure as nv
-from nervure import Tensor
+from nervure import Tensor, _core
 from nervure.nn._lengths import Lengths
 
 Tokens = NDArray[np.int64]
@@ -123,39 +123,46 @@ def _one_by_one(
     with nv.no_grad():
         state = model.start(source, source_lengths)
         token = nv.tensor(np.full(batch, model.bos, np.int64))
-        ended = np.zeros(batch, bool)
+        running = set(range(batch))
         tokens, chosen, attention = [], [], []
         for _ in range(max_length):
             logits, state = model.step(token, state)
-            log_p = nv.nn.functional.log_softmax(logits, -1)
-            token = choose(log_p, temperature, top_k)
-            tokens.append(token.numpy())
-            chosen.append(log_p.gather(1, token.unsqueeze(1)).numpy())
+            log_p = _core.log_softmax(logits, 1)
+            if temperature is None:
+                best, token = _core.max(log_p, 1)
+            else:
+                token = choose(logits, temperature, top_k)
+                best = log_p.gather(1, token.unsqueeze(1)).squeeze(1)
+            tokens.append(token)
+            chosen.append(best)
             weights = model.weights(state)
             if weights is not None:
-                attention.append(weights.numpy())
-            ended |= tokens[-1] == model.eos
-            if ended.all():
+                attention.append(weights)
+            for row, number in enumerate(token.tolist()):
+                if number == model.eos:
+                    running.discard(row)
+            if not running:
                 break
-    stacked = np.stack(attention, axis=1) if attention else None
-    written = np.stack(tokens, axis=1)
+        stacked = _core.stack(attention, 1).numpy() if attention else None
+        written = _core.stack(tokens, 1).numpy()
+        log_chosen = _core.stack(chosen, 1).numpy()
     ends = written == model.eos
     counts = np.cumsum(ends, axis=1) <= ends  # up to the first end, and with it
-    scores = np.where(counts, np.concatenate(chosen, axis=1), 0.0).sum(axis=1, dtype=np.float64)
+    scores = np.where(counts, log_chosen, 0.0).sum(axis=1, dtype=np.float64)
     return _finish(written, model.eos, scores, stacked)
 
 
-def choose(log_p: Tensor, temperature: float | None = None, top_k: int | None = None) -> Tensor:
-    """One token per row of log-probabilities: the best, or drawn if a temperature is given."""
+def choose(logits: Tensor, temperature: float | None = None, top_k: int | None = None) -> Tensor:
+    """One token for each of logits (..., V): the most probable, or drawn with a temperature."""
     if temperature is None:
-        return log_p.argmax(1)
-    scaled = log_p.numpy() / np.float32(temperature)
-    if top_k is not None and top_k < scaled.shape[1]:
-        least = np.partition(scaled, -top_k, axis=1)[:, -top_k, None]
+        return _core.argmax(logits, -1)
+    scaled = _core.log_softmax(logits, -1).numpy() / np.float32(temperature)
+    if top_k is not None and top_k < scaled.shape[-1]:
+        least = np.partition(scaled, -top_k, axis=-1)[..., -top_k, None]
         scaled = np.where(scaled < least, -np.inf, scaled)
     # The largest of log p + Gumbel noise is distributed as p.
     noise = np.clip(nv.rand(*scaled.shape).numpy(), 1e-12, 1 - 1e-7)
-    return nv.tensor((scaled - np.log(-np.log(noise))).argmax(axis=1))
+    return nv.tensor((scaled - np.log(-np.log(noise))).argmax(axis=-1))
 
 
 def beam_search(

@@ -10,10 +10,11 @@ https://arxiv.org/abs/1506.03099
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from nervure import _core
 from nervure._core import Tensor
+from nervure._grad_mode import is_grad_enabled
 from nervure.nn import (
     GRU,
     LSTM,
@@ -32,15 +33,20 @@ RecurrentState: TypeAlias = Any  # (layers, B, H), for LSTM a pair of these
 
 @dataclass(frozen=True)
 class Memory:
-    """What the encoder leaves: its outputs (B, S, F), their lengths, and the keys of attention."""
+    """What the encoder leaves: its outputs (B, S, F), their lengths, and the keys of attention.
+
+    For decoding by one operation a step, also what the context's columns of the decoder's weights
+    make of the outputs, and the weights of its layers.
+    """
 
     outputs: Tensor
     lengths: Tensor | None
     keys: Tensor | None
+    mixed: Tensor | None = None
+    weights: list[Tensor | None] | None = None
 
 
-@dataclass(frozen=True)
-class DecoderState:
+class DecoderState(NamedTuple):
     """Between two tokens: the memory, the decoder's recurrent state, the last weights."""
 
     memory: Memory
@@ -223,13 +229,63 @@ class Seq2Seq(Generation):
     def start(self, source: Tensor, source_lengths: Lengths = None) -> DecoderState:
         """The state before the first token."""
         memory, recurrent = self.encode(source, source_lengths)
+        weights = self._step_weights()
+        if weights is not None:
+            assert self.join is not None
+            mixed = _core.attentive_memory(
+                memory.outputs, self.decoder.weight_ih_l0, self.join.weight
+            )
+            memory = replace(memory, mixed=mixed, weights=weights)
         return DecoderState(memory, recurrent)
 
     def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         """Logits (B, target_size) of the next token after ``tokens`` (B,), and the next state."""
+        if state.memory.weights is not None and not self.training and not is_grad_enabled():
+            joined, state = self._attentive_step(tokens, state)
+            return self.output.forward(joined), state
         x = self.drop.forward(self.target_embedding.forward(tokens.unsqueeze(1)))
         hidden, state = self._advance(x, state)
         return self.output.forward(hidden).squeeze(1), state
+
+    def _step_weights(self) -> list[Tensor | None] | None:
+        """Those of the decoder if one operation can stand for a step with attention.
+
+        That is in evaluation, with additive attention, and with the parts that were made here.
+        """
+        if is_grad_enabled() or (self.drop.training and self.drop.p):
+            return None
+        join = self.join
+        plain = type(self.attention) is AdditiveAttention and type(join) is Linear
+        if not plain or type(self.decoder) is not (GRU if self.cell == "gru" else LSTM):
+            return None
+        if join is None or join.activation != "tanh":
+            return None
+        return self.decoder.step_weights()
+
+    def _attentive_step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
+        """What the output layer sees after ``tokens`` (B,), by one operation; the next state."""
+        memory, attention, join = state.memory, self.attention, self.join
+        assert isinstance(attention, AdditiveAttention)
+        assert join is not None
+        assert memory.keys is not None
+        assert memory.mixed is not None
+        assert memory.weights is not None
+        h, c = (state.recurrent, None) if self.cell == "gru" else state.recurrent
+        joined, weights, *recurrent = _core.attentive_step(
+            self.target_embedding.forward(tokens),
+            h,
+            c,
+            memory.keys,
+            memory.mixed,
+            memory.lengths,
+            attention.query_proj.weight,
+            attention.score.weight,
+            memory.weights,
+            join.weight,
+            join.bias,
+        )
+        next_state = recurrent[0] if self.cell == "gru" else tuple(recurrent)
+        return joined, DecoderState(memory, next_state, weights)
 
     def _advance(self, x: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         """One step from embedded tokens (B, 1, E): what the output layer sees, the next state."""
@@ -265,13 +321,16 @@ class Seq2Seq(Generation):
         def of(x: Tensor | None) -> Tensor | None:
             return None if x is None else _core.take_rows(x, rows)
 
-        memory = state.memory
-        outputs = _core.take_rows(memory.outputs, rows)
-        recurrent = state.recurrent
+        memory, recurrent = state.memory, state.recurrent
         pick = _rows_of_layers(rows)
-        return replace(
-            state,
-            memory=Memory(outputs, of(memory.lengths), of(memory.keys)),
+        return state._replace(
+            memory=replace(
+                memory,
+                outputs=_core.take_rows(memory.outputs, rows),
+                lengths=of(memory.lengths),
+                keys=of(memory.keys),
+                mixed=of(memory.mixed),
+            ),
             recurrent=pick(recurrent) if self.cell == "gru" else tuple(map(pick, recurrent)),
             weights=of(state.weights),
         )

@@ -8,6 +8,7 @@ Radford et al., "Language models are unsupervised multitask learners", 2019.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,6 +29,7 @@ from nervure.nn import (
     TransformerEncoderLayer,
     init,
 )
+from nervure.nn._decoding import stepper
 from nervure.nn._lengths import Lengths, lengths_tensor
 
 from .generation import Generation, sequence_loss
@@ -40,6 +42,7 @@ class TransformerState:
     memory: Tensor
     lengths: Tensor | None
     caches: list[KeyValueCache]
+    layers: Callable[..., Tensor]  # the decoder's, for one position after the other
 
 
 class TransformerSeq2Seq(Generation):
@@ -153,21 +156,23 @@ class TransformerSeq2Seq(Generation):
         """The state before the first token."""
         caches = [KeyValueCache() for _ in range(self.decoder.num_layers)]
         lengths = lengths_tensor("TransformerSeq2Seq", source_lengths)
-        return TransformerState(self.encode(source, lengths), lengths, caches)
+        memory = self.encode(source, lengths)
+        return TransformerState(memory, lengths, caches, stepper(self.decoder, caches))
 
     def step(self, tokens: Tensor, state: TransformerState) -> tuple[Tensor, TransformerState]:
         """Logits (B, target_size) of the next token after ``tokens`` (B,); the caches grow."""
         offset = state.caches[0].length if state.caches else 0
         x = self._embedded(self.target_embedding, tokens.unsqueeze(1), offset)
-        y = self.decoder.forward(x, state.memory, memory_lengths=state.lengths, caches=state.caches)
+        y = state.layers(x, state.memory, state.lengths)
         return self.output.forward(y).squeeze(1), state
 
     def reorder(self, state: TransformerState, rows: Tensor) -> TransformerState:
         """The state of these rows of the batch, in this order; changes the caches."""
+        memory = _core.take_rows(state.memory, rows)
         for cache in state.caches:
-            cache.select(rows)
+            cache.select(rows, memory)
         lengths = None if state.lengths is None else _core.take_rows(state.lengths, rows)
-        return replace(state, memory=_core.take_rows(state.memory, rows), lengths=lengths)
+        return replace(state, memory=memory, lengths=lengths)
 
     def weights(self, state: TransformerState) -> None:
         """None: the fused attention does not keep its weights."""
@@ -233,9 +238,13 @@ class GPT(Module):
         With ``caches`` (one per layer, see :meth:`new_caches`), ``tokens`` continue what was given
         before, one at a time.
         """
-        offset = caches[0].length if caches else 0
-        x = self.positions.forward(self.embedding.forward(tokens), offset)
-        y = self.blocks.forward(self.drop.forward(x), is_causal=caches is None, caches=caches)
+        x = self._embedded(tokens, caches[0].length if caches else 0)
+        return self._scores(self.blocks.forward(x, is_causal=caches is None, caches=caches))
+
+    def _embedded(self, tokens: Tensor, offset: int) -> Tensor:
+        return self.drop.forward(self.positions.forward(self.embedding.forward(tokens), offset))
+
+    def _scores(self, y: Tensor) -> Tensor:
         if self.head is not None:
             return self.head.forward(y)
         return _core.linear(y, self.embedding.weight, None, "")
@@ -284,13 +293,12 @@ class GPT(Module):
         import nervure as nv
 
         with nv.no_grad():
-            caches = self.new_caches()
+            layers, given = stepper(self.blocks, self.new_caches()), prompt.shape[1]
             tokens = [prompt]
-            for t in range(prompt.shape[1]):
-                logits = self.forward(prompt[:, t : t + 1], caches)
-            for _ in range(length):
-                log_p = _core.log_softmax(logits[:, -1], -1)
-                tokens.append(choose(log_p, temperature, top_k).unsqueeze(1))
-                if len(tokens) <= length:
-                    logits = self.forward(tokens[-1], caches)
+            for t in range(given):
+                y = layers(self._embedded(prompt[:, t : t + 1], t))
+            for t in range(given, given + length):
+                if t > given:
+                    y = layers(self._embedded(tokens[-1], t - 1))
+                tokens.append(choose(self._scores(y), temperature, top_k))
             return _core.cat(tokens, 1)

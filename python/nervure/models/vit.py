@@ -124,13 +124,13 @@ class ViT(Module):
 
     Parameters
     ----------
-    image_size, patch_size : int
+    image_size, patch_size : int, default 224 and 16
         Height and width of images and of their patches; ``patch_size`` divides ``image_size``.
     in_channels : int, default 3
     num_classes : int, default 1000
         0 leaves the features (B, dim) as they are.
-    dim, depth, heads : int
-        Features, layers, heads per layer; those of ViT-Tiny by default.
+    dim, depth, heads : int, default 192, 12 and 3
+        Features, layers, heads per layer; by default those of ViT-Tiny.
     mlp_ratio : float, default 4.0
         Hidden features of the network in each layer, relative to ``dim``.
     dropout, attention_dropout : float, default 0.0

@@ -16,11 +16,12 @@ from nervure.nn.activation import (
     Tanh,
 )
 from nervure.nn.alignment import AdditiveAttention, DotAttention
-from nervure.nn.attention import KeyValueCache, MultiheadAttention
+from nervure.nn.attention import MultiheadAttention
 from nervure.nn.container import Flatten, Identity, ModuleDict, ModuleList, Sequential, Unflatten
 from nervure.nn.conv import Conv1d, Conv2d, ConvTranspose2d
 from nervure.nn.dropout import Dropout, Dropout2d
 from nervure.nn.embedding import Embedding
+from nervure.nn.key_value_cache import KeyValueCache
 from nervure.nn.linear import Linear
 from nervure.nn.loss import (
     BCELoss,

@@ -124,6 +124,17 @@ class Recurrent(Module):
     def _weights(self, layer: int) -> list[Tensor | None]:
         return list(map(vars(self).get, self._names[layer]))
 
+    def _is_plain(self) -> bool:
+        """Whether a step in this mode takes two weights and two biases for each layer, no more."""
+        return not self.bidirectional and not (self.dropout and self.training)
+
+    def step_weights(self) -> list[Tensor | None] | None:
+        """Weights and biases of all layers (None for no bias); None if a step takes more."""
+        if not self._is_plain():
+            return None
+        own = vars(self)
+        return [own.get(name) for names in self._names for name in names[:4]]
+
     # ---- one layer, whole sequences --------------------------------------------------------------
 
     def _layer(

@@ -12,74 +12,10 @@ from nervure._grad_mode import is_grad_enabled
 from nervure.nn import functional as F
 from nervure.nn import init
 from nervure.nn._lengths import Lengths, lengths_tensor
+from nervure.nn.key_value_cache import KeyValueCache
 from nervure.nn.linear import Linear
 from nervure.nn.module import Module
 from nervure.nn.parameter import Parameter
-
-
-class KeyValueCache:
-    """Keys and values of the positions decoded so far, for :class:`MultiheadAttention`.
-
-    Room for ``capacity`` positions is taken at the first call; when it is full, it doubles.
-
-    Parameters
-    ----------
-    capacity : int, default 64
-        Positions to make room for at first.
-    """
-
-    def __init__(self, capacity: int = 64) -> None:
-        self._capacity = max(1, index(capacity))
-        self._keys: Tensor | None = None
-        self._values: Tensor | None = None
-        self.length = 0
-
-    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Add (B, n, E) keys and values behind those there are.
-
-        Returns
-        -------
-        tuple of Tensor
-            All keys and values, (B, capacity, E), and how many positions count, (B,) int64.
-        """
-        batch, n, features = keys.shape
-        *stores, start = self.reserve(batch, n, features)
-        for store, rows in zip(stores, (keys, values), strict=True):
-            _core.writes_into(store)
-            store.numpy()[:, start : self.length] = rows.detach().numpy()
-        return stores[0], stores[1], _core.full((batch,), self.length, _core.dtype.int64)
-
-    def reserve(self, batch: int, n: int, features: int) -> tuple[Tensor, Tensor, int]:
-        """Count ``n`` more positions, which the caller then writes.
-
-        Returns
-        -------
-        tuple of Tensor, Tensor and int
-            All keys and values, (batch, capacity, features), and the first of the new positions.
-        """
-        start, end = self.length, self.length + n
-        keys, values = self._keys, self._values
-        if keys is None or values is None or end > keys.shape[1]:
-            keys = self._grown(keys, batch, end, features)
-            values = self._grown(values, batch, end, features)
-        if keys.shape[0] != batch:
-            raise ValueError(f"[KeyValueCache] expected a batch of {keys.shape[0]}, got {batch}")
-        self._keys, self._values, self.length = keys, values, end
-        return keys, values, start
-
-    def _grown(self, store: Tensor | None, batch: int, end: int, features: int) -> Tensor:
-        if store is None:
-            return _core.full((batch, max(self._capacity, end), features), 0.0)
-        batch, capacity, features = store.shape
-        grown = _core.full((batch, max(2 * capacity, end), features), 0.0)
-        grown.numpy()[:, : self.length] = store.numpy()[:, : self.length]
-        return grown
-
-    def select(self, rows: Tensor) -> None:
-        """Keep these rows of the batch, in this order (they may repeat): what beam search needs."""
-        if self._keys is not None and self._values is not None:
-            self._keys = _core.take_rows(self._keys, rows)
-            self._values = _core.take_rows(self._values, rows)
 
 
 class MultiheadAttention(Module):
@@ -310,6 +246,22 @@ class MultiheadAttention(Module):
         biases = (None, None, None) if bias is None else tuple(bias.split(e, 0))
         q, k, v = map(F.linear, (query, key, value), weights, biases)
         return q, k, v
+
+    def sides(self, memory: Tensor) -> Tensor:
+        """Keys and values of ``memory`` (B, S, E) side by side, (B, S, 2 E), of packed weights.
+
+        Raises
+        ------
+        ValueError
+            If ``kdim`` or ``vdim`` differ from ``embed_dim``.
+        """
+        if self.in_proj_weight is None:
+            raise ValueError("[MultiheadAttention] sides need weights that are packed")
+        _, weight = self.in_proj_weight.split([self.embed_dim, 2 * self.embed_dim], 0)
+        if self.in_proj_bias is None:
+            return F.linear(memory, weight)
+        _, bias = self.in_proj_bias.split([self.embed_dim, 2 * self.embed_dim], 0)
+        return F.linear(memory, weight, bias)
 
     def _check_cache(
         self, queries: int, mask: Tensor | None, lengths: Tensor | None, is_causal: bool

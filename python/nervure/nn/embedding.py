@@ -90,7 +90,13 @@ class Embedding(Module):
             self.weight.numpy()[self.padding_idx] = 0.0
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map indices (...), int64, to vectors (..., embedding_dim)."""
+        """Map indices (...), int64, to vectors (..., embedding_dim).
+
+        Raises
+        ------
+        IndexError
+            For an index outside 0 .. num_embeddings - 1; -100 and other marks are no rows.
+        """
         padding = -1 if self.padding_idx is None else self.padding_idx
         return _core.embedding(self.weight, x, padding, self.sparse)
 

@@ -21,6 +21,13 @@ def _check(owner: str, length: int, offset: int, capacity: int) -> None:
         )
 
 
+def _placed(owner: str, x: Tensor, table: Tensor, offset: int) -> Tensor:
+    """Add the rows of the table from number ``offset`` on to x (..., T, E)."""
+    length = x.shape[-2]
+    _check(owner, length, offset, table.shape[0])
+    return _core.add(x, _core.slice(table, 0, offset, offset + length, 1))
+
+
 def _angles(capacity: int, features: int, base: float) -> Tensor:
     """``t * base^(-2 i / features)``, (capacity, features / 2)."""
     exponents = _core.arange(0, features, 2) * (-math.log(base) / features)
@@ -53,9 +60,7 @@ class SinusoidalPositions(Module):
 
     def forward(self, x: Tensor, offset: int = 0) -> Tensor:
         """``x + positions``; x (B, T, embed_dim), its first position being number ``offset``."""
-        length = x.shape[-2]
-        _check("SinusoidalPositions", length, offset, self._table.shape[0])
-        return x + self._table[offset : offset + length]
+        return _placed("SinusoidalPositions", x, self._table, offset)
 
 
 class LearnedPositions(Module):
@@ -84,9 +89,7 @@ class LearnedPositions(Module):
 
     def forward(self, x: Tensor, offset: int = 0) -> Tensor:
         """``x + positions``; x (B, T, embed_dim), its first position being number ``offset``."""
-        length = x.shape[-2]
-        _check("LearnedPositions", length, offset, self.weight.shape[0])
-        return x + self.weight[offset : offset + length]
+        return _placed("LearnedPositions", x, self.weight, offset)
 
 
 class RotaryPositions(Module):

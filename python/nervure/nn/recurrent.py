@@ -163,6 +163,9 @@ class GRU(Recurrent):
     ) -> States:
         return _core.gru(x, states[0], self._weights(layer), lengths, self.reset_after)
 
+    def _is_plain(self) -> bool:
+        return super()._is_plain() and self.reset_after
+
     def forward(
         self, x: Tensor, state: Tensor | None = None, lengths: Lengths = None
     ) -> tuple[Tensor, Tensor]:
@@ -350,6 +353,10 @@ class LSTM(Recurrent):
             self._zone(self.zoneout[0], x),
             self._zone(self.zoneout[1], x),
         )
+
+    def _is_plain(self) -> bool:
+        more = self.proj_size or self.peepholes or self.layer_norm or any(self.zoneout)
+        return super()._is_plain() and not more and not (self.recurrent_dropout and self.training)
 
     def forward(
         self, x: Tensor, state: tuple[Tensor, Tensor] | None = None, lengths: Lengths = None

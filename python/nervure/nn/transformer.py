@@ -12,10 +12,12 @@ import copy
 from collections.abc import Sequence
 
 from nervure._core import Tensor
+from nervure.nn._decoding import LayerStep, Steps, is_step, layer_step
 from nervure.nn._lengths import Lengths
-from nervure.nn.attention import KeyValueCache, MultiheadAttention
+from nervure.nn.attention import MultiheadAttention
 from nervure.nn.container import ModuleList
 from nervure.nn.dropout import Dropout
+from nervure.nn.key_value_cache import KeyValueCache
 from nervure.nn.linear import Linear
 from nervure.nn.module import Module
 from nervure.nn.norm import LayerNorm
@@ -115,6 +117,12 @@ class TransformerEncoderLayer(Module):
             As ``attn_mask``, ``key_padding_mask`` and the others of
             :meth:`MultiheadAttention.forward`.
         """
+        masked = src_mask is not None or src_key_padding_mask is not None or lengths is not None
+        if is_step(src, cache) and not masked:
+            assert cache is not None
+            step = self.step()
+            if step is not None:
+                return Steps([step], [cache], [])(src)
 
         def attend(x: Tensor) -> Tensor:
             y, _ = self.self_attn.forward(
@@ -132,6 +140,19 @@ class TransformerEncoderLayer(Module):
             return x + self._feed_forward(self.norm2.forward(x))
         x = self.norm1.forward(src + attend(src))
         return self.norm2.forward(x + self._feed_forward(x))
+
+    def step(self) -> LayerStep | None:
+        """The layer as an operation of decoding sees it.
+
+        None if its parts are not those it was made with, or drop something.
+        """
+        return layer_step(
+            [self.self_attn],
+            (self.linear1, self.linear2),
+            [self.norm1, self.norm2],
+            [self.dropout, self.dropout1, self.dropout2],
+            self.norm_first,
+        )
 
     def _feed_forward(self, x: Tensor) -> Tensor:
         hidden = self.dropout.forward(self.linear1.forward(x))
@@ -252,6 +273,12 @@ class TransformerDecoderLayer(Module):
         The masks and lengths are those of :meth:`MultiheadAttention.forward`, of the target and of
         the memory; ``cache`` is for the target.
         """
+        masks = (tgt_mask, memory_mask, tgt_key_padding_mask, memory_key_padding_mask, tgt_lengths)
+        if is_step(tgt, cache) and not memory_is_causal and all(m is None for m in masks):
+            assert cache is not None
+            step = self.step()
+            if step is not None:
+                return Steps([step], [cache], [])(tgt, memory, memory_lengths)
 
         def attend_target(x: Tensor) -> Tensor:
             y, _ = self.self_attn.forward(
@@ -282,6 +309,16 @@ class TransformerDecoderLayer(Module):
         x = self.norm1.forward(tgt + attend_target(tgt))
         x = self.norm2.forward(x + attend_memory(x))
         return self.norm3.forward(x + self._feed_forward(x))
+
+    def step(self) -> LayerStep | None:
+        """As :meth:`TransformerEncoderLayer.step`."""
+        return layer_step(
+            [self.self_attn, self.multihead_attn],
+            (self.linear1, self.linear2),
+            [self.norm1, self.norm2, self.norm3],
+            [self.dropout, self.dropout1, self.dropout2, self.dropout3],
+            self.norm_first,
+        )
 
     def _feed_forward(self, x: Tensor) -> Tensor:
         hidden = self.dropout.forward(self.linear1.forward(x))

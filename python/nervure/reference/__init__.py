@@ -53,6 +53,11 @@ from .conv import (
     conv_transpose2d,
     conv_transpose2d_backward,
 )
+from .decoding import (
+    attentive_memory,
+    attentive_step,
+    transformer_step,
+)
 from .dropout import (
     dropout,
     dropout2d,
@@ -270,6 +275,8 @@ __all__ = [
     "argmax",
     "argmin",
     "attend_cached",
+    "attentive_memory",
+    "attentive_step",
     "avg_pool",
     "avg_pool_backward",
     "batch_norm",
@@ -452,6 +459,7 @@ __all__ = [
     "tanh_backward",
     "to_order",
     "to_order_backward",
+    "transformer_step",
     "transpose",
     "transpose_backward",
     "unsqueeze",

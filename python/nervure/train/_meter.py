@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nervure import _core
 from nervure import metrics as metrics_module
 from nervure._core import Tensor
-from nervure.metrics import Metric
+from nervure.metrics import ExactMatch, Metric
 from nervure.train._metric_state import restore, state_of
 from nervure.train._objective import Objective, described
 
@@ -193,8 +193,24 @@ class Meter:
             fitted, y = self._objective.fitted(outputs, targets)
             truth, scores, labels = self._prepared(y.numpy(), fitted.numpy())
             for metric in self._metrics.values():
+                if isinstance(metric, ExactMatch) and self._are_sequences(targets):
+                    metric.update(*self._whole(targets.numpy(), outputs.numpy()))
+                    continue
                 of_labels = type(metric).__name__ in _OF_LABELS
                 metric.update(truth, labels if of_labels else scores)
+
+    def _are_sequences(self, targets: Tensor) -> bool:
+        """Whether a sample has several class numbers, which other metrics count one by one."""
+        return (
+            self._objective.takes_classes
+            and targets.ndim > 1
+            and targets.dtype == _core.dtype.int64
+        )
+
+    def _whole(self, y: Array, output: Array) -> tuple[Array, Array]:
+        """Class numbers (N, ...), true and predicted; where the loss does not look, they agree."""
+        labels = output.argmax(axis=self._objective.class_dim)
+        return y, np.where(y == self._objective.ignore_index, y, labels)
 
     def _prepared(self, y: Array, output: Array) -> tuple[Array, Array, Array]:
         """Truth, scores and predicted labels (or what serves as such) for metrics."""

@@ -14,6 +14,7 @@ from nervure import _core, nn, optim
 from nervure._grad_mode import no_grad
 from nervure.callbacks.base import Callback, CallbackList
 from nervure.callbacks.progress import bar_over, resolve_verbose
+from nervure.metrics import ExactMatch
 from nervure.nn._watch import evaluating
 from nervure.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from nervure.train import checkpoint
@@ -158,6 +159,8 @@ class Trainer:
         if scheduler is not None and scheduler.optimizer is not self.optimizer:
             raise ValueError("[Trainer] the scheduler must be one of the trainer's optimizer")
         self.metrics = resolve_metrics(metrics)
+        if tbptt is not None and any(isinstance(m, ExactMatch) for m in self.metrics.values()):
+            raise ValueError("[Trainer] exact_match needs whole sequences, tbptt cuts them")
         self.clip_norm = clip_norm
         self.clip_value = None if clip_norm is not None else clip_value
         self.accumulation_steps = accumulation_steps

@@ -132,6 +132,17 @@ def _image_rows() -> list[Case]:
         rows.append(_case("conv2d", x, weight, padding=size // 2))
         rows.append(_case("conv2d", x, weight, stride=2, padding=3))
     rows += [_case("conv2d", (2, c, 5, 6), (k, c, 1, 1)) for c, k in ((1, 1), (7, 33), (33, 16))]
+    # Lines of pixels under few weights: tiles of 8, 11 or 14 pixels, or 4 to 6; the last overlaps
+    for channels, outputs, width, size in (
+        *((1, 33, 14, 3), (2, 17, 11, 3), (1, 6, 28, 5), (3, 16, 8, 3), (3, 70, 23, 3)),
+        *((1, 31, 5, 3), (1, 9, 6, 1), (5, 48, 32, 5)),
+    ):
+        x, weight = (2, channels, 4, width), (outputs, channels, size, size)
+        rows.append(_case("conv2d", x, weight, padding=size // 2, activation="relu"))
+    rows += [
+        _case("conv2d", (2, 3, 6, 27), (35, 3, 3, 3), padding=1, stride=2, activation="tanh"),
+        _case("conv2d", (2, 3, 5, 32), (18, 3, 3, 3), padding=2, dilation=2, bias=False),
+    ]
     return rows
 
 
@@ -142,6 +153,13 @@ def _group_rows() -> list[Case]:
         _case("conv2d", (2, 34, 5, 5), (34, 17, 3, 3), groups=2, padding=1),
         _case("conv2d", (2, 4, 5, 4), (6, 2, 1, 1), groups=2),
         _case("conv2d", (2, 3, 6, 5), (6, 1, 3, 3), groups=3, padding=1),  # two outputs per input
+        # One vector of outputs to a group: dW in tiles of 16 or 12 rows, and 8 or 4.
+        _case("conv2d", (2, 32, 5, 14), (32, 16, 3, 3), groups=2, padding=1),
+        _case("conv2d", (2, 48, 5, 6), (32, 24, 3, 3), groups=2, stride=2),
+        _case("conv2d", (2, 24, 5, 6), (16, 12, 3, 3), groups=2, padding=1),
+        _case("conv2d", (1, 40, 4, 5), (40, 8, 1, 3), groups=5, padding=1),
+        _case("conv2d", (2, 17, 2, 9), (17, 1, 3, 3), groups=17, stride=3, padding=1),
+        _case("conv2d", (2, 18, 5, 4), (18, 1, 1, 1), groups=18, stride=2),  # no tap for most of dx
     ]
     for channels in (1, 3, 8, 15, 16, 17, 33, 70):
         x, weight = (2, channels, 7, 9), (channels, 1, 3, 3)

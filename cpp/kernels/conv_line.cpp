@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "kernels/conv_line.h"
+
+#include "kernels/activation.h"
+#include "kernels/lanes.h"
+
+namespace nervure::kernels::NV_ISA {
+namespace {
+
+constexpr std::int64_t kProducts = 160;  // two vectors of each: 20 KiB
+// Pixels of a tile. The registers take the first; the others are for lines that it does not divide.
+#if defined(__AVX512F__)
+constexpr int kHeights[3] = {14, 11, 8};
+#else
+constexpr int kHeights[3] = {6, 5, 4};
+#endif
+
+/// Which of the heights computes a line soonest; a tile costs about one pixel more than it has.
+int best_height(std::int64_t pixels) {
+  int best = 2;
+  for (int i = 1; i >= 0; --i)
+    if (kHeights[i] <= pixels &&
+        ceil_div(pixels, kHeights[i]) * (kHeights[i] + 1) <= ceil_div(pixels, kHeights[best]) * (kHeights[best] + 1))
+      best = i;
+  return best;
+}
+
+template <int Vectors>
+NV_INLINE void load_columns(const float* p, std::int64_t columns, vf (&row)[Vectors]) {
+#pragma GCC unroll 2
+  for (int v = 0; v < Vectors; ++v)
+    row[v] = v < Vectors - 1 ? load(p + v * kLanes) : load_some(p + v * kLanes, columns - v * kLanes);
+}
+
+template <int Rows, int Vectors, bool Whole>
+NV_INLINE void store_tile(vf (&acc)[Rows][Vectors], const ConvLine& line, float* y) {
+  const std::int64_t last = Whole ? kLanes : line.columns - (Vectors - 1) * kLanes;
+#pragma GCC unroll 16
+  for (int r = 0; r < Rows; ++r, y += line.y_step)
+#pragma GCC unroll 2
+    for (int v = 0; v < Vectors; ++v)
+      store_some(y + v * kLanes, acc[r][v], v < Vectors - 1 ? std::int64_t{kLanes} : last);
+}
+
+template <int Rows, int Vectors>
+NV_INLINE void run_tile(const ConvLine& line, const vf (&bias)[Vectors], const float* x, float* y) {
+  vf acc[Rows][Vectors];
+#pragma GCC unroll 16
+  for (int r = 0; r < Rows; ++r) {
+#pragma GCC unroll 2
+    for (int v = 0; v < Vectors; ++v) acc[r][v] = bias[v];
+  }
+  constexpr int kQuads = (Rows + 3) / 4;
+  const std::int64_t step = line.x_step;
+  const float* b = line.weights;
+  for (std::int64_t run = 0; run < line.runs; ++run) {
+    const float*
+        from[kQuads];  // every fourth pixel: those between are at multiples of the step that addresses can have
+#pragma GCC unroll 4
+    for (int q = 0; q < kQuads; ++q) {
+      from[q] = x + line.offset[run] + 4 * q * step;
+      asm("" : "+r"(from[q]));
+    }
+    for (std::int64_t left = line.length; left > 0; --left, b += Vectors * kLanes) {
+      vf row[Vectors];
+#pragma GCC unroll 2
+      for (int v = 0; v < Vectors; ++v) row[v] = load(b + v * kLanes);
+#pragma GCC unroll 16
+      for (int r = 0; r < Rows; ++r) {
+        const vf factor = broadcast(from[r / 4][r % 4 * step]);
+#pragma GCC unroll 2
+        for (int v = 0; v < Vectors; ++v) acc[r][v] = fma(factor, row[v], acc[r][v]);
+      }
+#pragma GCC unroll 4
+      for (int q = 0; q < kQuads; ++q) ++from[q];
+    }
+  }
+  if (line.relu)
+#pragma GCC unroll 16
+    for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 2
+      for (int v = 0; v < Vectors; ++v) acc[r][v] = relu(acc[r][v]);
+  if (line.columns == Vectors * kLanes)
+    store_tile<Rows, Vectors, true>(acc, line, y);
+  else
+    store_tile<Rows, Vectors, false>(acc, line, y);
+}
+
+template <int Rows, int Vectors>
+void run_line(const ConvLine& line) {
+  vf bias[Vectors] = {};
+  if (line.bias) load_columns<Vectors>(line.bias, line.columns, bias);
+  if (line.pixels < Rows) {
+    for (std::int64_t j = 0; j < line.pixels; ++j)
+      run_tile<1, Vectors>(line, bias, line.x + j * line.x_step, line.y + j * line.y_step);
+    return;
+  }
+  for (std::int64_t j = 0; j < line.pixels; j += Rows) {
+    const std::int64_t first = smaller(j, line.pixels - Rows);
+    run_tile<Rows, Vectors>(line, bias, line.x + first * line.x_step, line.y + first * line.y_step);
+  }
+}
+
+template <int Vectors>
+void run_columns(const ConvLine& line) {
+  switch (best_height(line.pixels)) {
+    case 0:
+      return run_line<kHeights[0], Vectors>(line);
+    case 1:
+      return run_line<kHeights[1], Vectors>(line);
+    default:
+      return run_line<kHeights[2], Vectors>(line);
+  }
+}
+
+}  // namespace
+
+bool is_short_line(std::int64_t products, std::int64_t pixels) {
+  const int height = kHeights[best_height(pixels)];
+  return products <= kProducts && pixels >= height && 8 * ceil_div(pixels, height) * height <= 9 * pixels;
+}
+
+Panels cut_line_panels(std::int64_t columns) {
+  const std::int64_t vectors = ceil_div(columns, kLanes);
+  return {{2, 1}, {vectors / 2, vectors % 2}};
+}
+
+void conv_line(int vectors, const ConvLine& line) {
+  if (vectors == 2)
+    run_columns<2>(line);
+  else
+    run_columns<1>(line);
+}
+
+}  // namespace nervure::kernels::NV_ISA
