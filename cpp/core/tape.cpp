@@ -249,6 +249,14 @@ Tensor gradient_as_it_is(const Tensor& leaf) {
   return Tensor(leaf.body()->grad);
 }
 
+std::vector<Tensor> gradients_as_they_are(const std::vector<Tensor>& leaves) {
+  std::vector<Tensor> gradients;
+  gradients.reserve(leaves.size());
+  std::lock_guard guard(leaf_lock());
+  for (const Tensor& leaf : leaves) gradients.emplace_back(leaf.body()->grad);
+  return gradients;
+}
+
 Tensor Tensor::grad() const {
   for (;;) {
     const Tensor found = gradient_as_it_is(*this);

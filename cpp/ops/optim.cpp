@@ -54,16 +54,19 @@ void check_parameter(const char* op, std::size_t i, const Tensor& p) {
   NV_CHECK_TYPE(p.dtype() == DType::float32, op, "parameter ", i, " must be float32, got ", p.dtype());
 }
 
-/// Its gradient, checked; undefined when there is none.
-Tensor gradient_of(const char* op, std::size_t i, const Tensor& p) {
-  Tensor g = core::gradient_as_it_is(p);
-  if (g) {
+/// The gradients, checked; undefined where there is none.
+std::vector<Tensor> gradients_of(const char* op, const std::vector<Tensor>& parameters) {
+  for (std::size_t i = 0; i < parameters.size(); ++i) check_parameter(op, i, parameters[i]);
+  std::vector<Tensor> gradients = core::gradients_as_they_are(parameters);
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    const Tensor &p = parameters[i], &g = gradients[i];
+    if (!g) continue;
     NV_CHECK(g.shape() == p.shape(), op, "the gradient of parameter ", i, " must have its shape ", p.shape(), ", got ",
              g.shape());
     NV_CHECK_TYPE(g.dtype() == DType::float32, op, "the gradient of parameter ", i, " must be float32, got ",
                   g.dtype());
   }
-  return g;
+  return gradients;
 }
 
 void check_state(const char* op, const StateList& list, const std::vector<Tensor>& parameters) {
@@ -111,14 +114,9 @@ void append_rows(StepList& list, const core::RowGradient& sparse, float* paramet
 /// Check everything, then lay out the parameters that have a gradient.
 StepList collect(const char* op, const std::vector<Tensor>& parameters, const std::array<StateList, 3>& states,
                  RowSparse row_sparse = RowSparse::lazy) {
-  std::vector<Tensor> gradients;
-  gradients.reserve(parameters.size());
+  std::vector<Tensor> gradients = gradients_of(op, parameters);
   std::size_t capacity = 0;
-  for (std::size_t i = 0; i < parameters.size(); ++i) {
-    check_parameter(op, i, parameters[i]);
-    gradients.push_back(gradient_of(op, i, parameters[i]));
-    capacity += segments_of(op, i, gradients[i], row_sparse);
-  }
+  for (std::size_t i = 0; i < parameters.size(); ++i) capacity += segments_of(op, i, gradients[i], row_sparse);
   for (const StateList& list : states) check_state(op, list, parameters);
 
   StepList list(capacity);
@@ -177,9 +175,7 @@ void check_step(const char* op, std::int64_t step) { NV_CHECK(step >= 1, op, "st
 /// The gradients alone, for clipping.
 StepList collect_gradients(const char* op, const std::vector<Tensor>& parameters) {
   StepList list(parameters.size());
-  for (std::size_t i = 0; i < parameters.size(); ++i) {
-    check_parameter(op, i, parameters[i]);
-    Tensor gradient = gradient_of(op, i, parameters[i]);
+  for (Tensor& gradient : gradients_of(op, parameters)) {
     if (!gradient) continue;
     const core::RowGradient* const sparse = core::rows_of(gradient);
     const Tensor& values = sparse ? sparse->values : gradient;
