@@ -224,18 +224,18 @@ def _counted(name: str, function: Any, calls: list[str]) -> Any:
 def test_every_way_of_decoding_writes_what_it_does_layer_by_layer(kind: str) -> None:
     nv.manual_seed(7)
     model = MODELS[kind]()
+
+    def written(method: str) -> Any:
+        nv.manual_seed(8)
+        return model.generate(nv.tensor(SOURCE), LENGTHS, 7, method=method)
+
     for method in ("greedy", "sample", "beam"):
-        results = []
-        for _ in range(2):
-            nv.manual_seed(8)
-            results.append(model.generate(nv.tensor(SOURCE), LENGTHS, 7, method=method))
-            if len(results) == 1:
-                with _ordinary(model):
-                    nv.manual_seed(8)
-                    results.append(model.generate(nv.tensor(SOURCE), LENGTHS, 7, method=method))
-        for other in results[1:]:
-            np.testing.assert_array_equal(results[0].tokens, other.tokens)
-            np.testing.assert_allclose(results[0].scores, other.scores, rtol=1e-4)
+        found = written(method)
+        with _ordinary(model):
+            expected = written(method)
+        for other in (expected, written(method)):
+            np.testing.assert_array_equal(found.tokens, other.tokens)
+            np.testing.assert_allclose(found.scores, other.scores, rtol=1e-4)
 
 
 def test_gpt_writes_what_its_whole_forward_predicts() -> None:
@@ -271,6 +271,91 @@ def test_the_same_bits_with_any_number_of_threads() -> None:
     for other in results[1:]:
         for one, two in zip(results[0], other, strict=True):
             np.testing.assert_array_equal(one, two)
+
+
+class _OwnForward(nn.TransformerEncoderLayer):
+    def forward(self, src: Tensor, *args: Any, **more: Any) -> Tensor:
+        return super().forward(src, *args, **more).flip(-1)
+
+
+class _OwnNetwork(nn.TransformerEncoderLayer):
+    def _feed_forward(self, x: Tensor) -> Tensor:
+        return super()._feed_forward(x).flip(-1) * 3.0
+
+
+class _OwnStep(nn.Module):
+    """A layer of one's own, whose `step` is not that of the library."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.TransformerEncoderLayer(24, 3, 40).eval()
+
+    def step(self, x: Tensor, state: Any) -> Tensor:
+        raise AssertionError
+
+    def forward(self, x: Tensor, *args: Any, **more: Any) -> Tensor:
+        return self.inner(x, *args, **more).flip(-1)
+
+
+class _OwnStack(nn.TransformerEncoder):
+    def forward(self, src: Tensor, *args: Any, **more: Any) -> Tensor:
+        return super().forward(src, *args, **more).flip(-1)
+
+
+def _hooked(model: Any) -> None:
+    model.blocks.layers[0].register_forward_hook(lambda module, args, output: output.flip(-1))
+
+
+CHANGES: dict[str, Callable[[Any], object]] = {
+    "forward": lambda model: setattr(model.blocks.layers[0], "__class__", _OwnForward),
+    "network": lambda model: setattr(model.blocks.layers[0], "__class__", _OwnNetwork),
+    "layer": lambda model: model.blocks.layers.__setitem__(1, _OwnStep()),
+    "stack": lambda model: setattr(model.blocks, "__class__", _OwnStack),
+    "hook": _hooked,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_gpt_with_layers_of_ones_own(change: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a subclass or a hook changes is seen by the scores from which tokens are chosen."""
+    nv.manual_seed(14)
+    model = models.GPT(20, 16, d_model=24, nhead=3, num_layers=2).eval()
+    CHANGES[change](model)
+    seen: list[np.ndarray] = []
+    scores_of = model._scores
+
+    def scores(y: Tensor) -> Tensor:
+        seen.append(scores_of(y).numpy())
+        return nv.tensor(seen[-1])
+
+    monkeypatch.setattr(model, "_scores", scores)
+    written = model.generate(nv.tensor(np.array([[3], [7]])), 5, temperature=None)
+    monkeypatch.undo()
+    with nv.no_grad():
+        whole = model(written[:, :-1]).numpy()
+    np.testing.assert_allclose(np.concatenate(seen, axis=1), whole, atol=2e-5)
+
+
+def test_seq2seq_with_a_query_of_its_own() -> None:
+    nv.manual_seed(15)
+    model = MODELS["GRU"]().eval()
+    plain = model.generate(nv.tensor(SOURCE), LENGTHS, 3)
+    model.attention.query_proj.register_forward_hook(lambda module, args, output: output + 5.0)
+    hooked = model.generate(nv.tensor(SOURCE), LENGTHS, 3)
+    assert np.abs(plain.attention - hooked.attention).max() > 1e-4
+
+
+def test_memory_that_was_changed_in_place_is_projected_again() -> None:
+    nv.manual_seed(16)
+    layer = nn.TransformerDecoderLayer(8, 2, 16).eval()
+    x, memory = nv.randn(2, 1, 8), nv.randn(2, 3, 8)
+    used, fresh = nn.KeyValueCache(), nn.KeyValueCache()
+    with nv.no_grad():
+        layer(x, memory, cache=used)
+        layer(x, memory, cache=fresh)
+        memory.copy_(memory * -2.0)
+        expected = layer(x, memory.clone(), cache=fresh)
+        np.testing.assert_array_equal(layer(x, memory, cache=used).numpy(), expected.numpy())
 
 
 class _Doubled(nn.Linear):

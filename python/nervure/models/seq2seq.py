@@ -254,8 +254,10 @@ class Seq2Seq(Generation):
         """
         if is_grad_enabled() or (self.drop.training and self.drop.p):
             return None
-        join = self.join
-        plain = type(self.attention) is AdditiveAttention and type(join) is Linear
+        attention, join = self.attention, self.join
+        if type(attention) is not AdditiveAttention:
+            return None
+        plain = all(type(m) is Linear for m in (attention.query_proj, attention.score, join))
         if not plain or type(self.decoder) is not (GRU if self.cell == "gru" else LSTM):
             return None
         if join is None or join.activation != "tanh":

@@ -131,7 +131,7 @@ def stepper(stack: Any, caches: Sequence[KeyValueCache]) -> Callable[..., Tensor
     def run(x: Tensor, *memory: Any) -> Tensor:
         if steps is not None and not stack.training and not is_grad_enabled():
             return steps(x, *memory)
-        y: Tensor = stack(x, caches=caches, **dict(zip(_MEMORY, memory, strict=False)))
+        y: Tensor = stack.forward(x, caches=caches, **dict(zip(_MEMORY, memory, strict=False)))
         return y
 
     return run
@@ -141,9 +141,14 @@ _MEMORY = ("memory", "memory_lengths")
 
 
 def _steps_of(stack: Any, caches: Sequence[KeyValueCache]) -> Steps | None:
+    from nervure.nn import transformer as known  # which imports this file
+
+    if type(stack) not in (known.TransformerEncoder, known.TransformerDecoder):
+        return None
     layers: list[LayerStep] = []
     for layer in stack.layers:
-        step = layer.step() if hasattr(layer, "step") else None
+        own = type(layer) in (known.TransformerEncoderLayer, known.TransformerDecoderLayer)
+        step = layer.decoding_step() if own else None
         if step is None or (layers and step.settings != layers[0].settings):
             return None
         layers.append(step)

@@ -27,7 +27,7 @@ class KeyValueCache:
         self._values: Tensor | None = None
         self._memory: Tensor | None = None
         self._sides: Tensor | None = None
-        self._batch = self._room = 0
+        self._version = self._batch = self._room = 0
         self.length = 0
 
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -82,10 +82,11 @@ class KeyValueCache:
     def sides(self, memory: Tensor, project: Callable[[Tensor], Tensor]) -> Tensor:
         """Keys and values of an encoder's output side by side, (B, S, 2 E).
 
-        ``project(memory)`` at the first call, and again when ``memory`` is another tensor.
+        ``project(memory)`` at the first call, and again when ``memory`` is another tensor or was
+        changed in place.
         """
-        if self._sides is None or memory is not self._memory:
-            self._memory, self._sides = memory, project(memory)
+        if self._sides is None or memory is not self._memory or memory._version != self._version:
+            self._memory, self._version, self._sides = memory, memory._version, project(memory)
         return self._sides
 
     def select(self, rows: Tensor, memory: Tensor | None = None) -> None:
@@ -102,7 +103,8 @@ class KeyValueCache:
             self._values = _core.take_rows(self._values, rows)
             self._batch = rows.shape[0]
         if self._sides is not None and memory is not None:
-            self._memory, self._sides = memory, _core.take_rows(self._sides, rows)
+            self._memory, self._version = memory, memory._version
+            self._sides = _core.take_rows(self._sides, rows)
 
 
 class LayerCaches:

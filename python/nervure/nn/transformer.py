@@ -120,7 +120,7 @@ class TransformerEncoderLayer(Module):
         masked = src_mask is not None or src_key_padding_mask is not None or lengths is not None
         if is_step(src, cache) and not masked:
             assert cache is not None
-            step = self.step()
+            step = self.decoding_step()
             if step is not None:
                 return Steps([step], [cache], [])(src)
 
@@ -141,11 +141,13 @@ class TransformerEncoderLayer(Module):
         x = self.norm1.forward(src + attend(src))
         return self.norm2.forward(x + self._feed_forward(x))
 
-    def step(self) -> LayerStep | None:
+    def decoding_step(self) -> LayerStep | None:
         """The layer as an operation of decoding sees it.
 
         None if its parts are not those it was made with, or drop something.
         """
+        if type(self)._feed_forward is not TransformerEncoderLayer._feed_forward:
+            return None
         return layer_step(
             [self.self_attn],
             (self.linear1, self.linear2),
@@ -276,7 +278,7 @@ class TransformerDecoderLayer(Module):
         masks = (tgt_mask, memory_mask, tgt_key_padding_mask, memory_key_padding_mask, tgt_lengths)
         if is_step(tgt, cache) and not memory_is_causal and all(m is None for m in masks):
             assert cache is not None
-            step = self.step()
+            step = self.decoding_step()
             if step is not None:
                 return Steps([step], [cache], [])(tgt, memory, memory_lengths)
 
@@ -310,8 +312,10 @@ class TransformerDecoderLayer(Module):
         x = self.norm2.forward(x + attend_memory(x))
         return self.norm3.forward(x + self._feed_forward(x))
 
-    def step(self) -> LayerStep | None:
-        """As :meth:`TransformerEncoderLayer.step`."""
+    def decoding_step(self) -> LayerStep | None:
+        """As :meth:`TransformerEncoderLayer.decoding_step`."""
+        if type(self)._feed_forward is not TransformerDecoderLayer._feed_forward:
+            return None
         return layer_step(
             [self.self_attn, self.multihead_attn],
             (self.linear1, self.linear2),
