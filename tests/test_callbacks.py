@@ -254,7 +254,7 @@ def test_csv_logs_get_columns_that_come_later(tmp_path: Path) -> None:
     assert rows[1:3] == [[*row, ""] for row in expected[1:]]
     assert rows[3][2] == ""
     assert float(rows[3][3]) > 0
-    with pytest.raises(ValueError, match="no column 'epoch' at its begin: it has another separ"):
+    with pytest.raises(ValueError, match="not begin with a column 'epoch': it has another sep"):
         make().fit(X, Y, callbacks=CSVLogger(path, ";", append=True))
     assert read(path) == rows
 

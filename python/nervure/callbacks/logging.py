@@ -29,7 +29,7 @@ class CSVLogger(Callback):
     Raises
     ------
     ValueError
-        When the first epoch ends, if the file to go on with has no column ``epoch``.
+        When the first epoch ends, if the file to go on with does not begin with a column ``epoch``.
     OSError
         If the file cannot be written.
 
@@ -71,8 +71,8 @@ class CSVLogger(Callback):
         if old:
             if old[0][0] != "epoch":
                 raise ValueError(
-                    f"[CSVLogger] {self.filename} has no column 'epoch' at its begin: it has "
-                    "another separator, or is no log"
+                    f"[CSVLogger] {self.filename} does not begin with a column 'epoch': "
+                    "it has another separator, or is no log"
                 )
             self._names = old[0][1:]
             kept = old if self._done < 0 else old[:1] + [r for r in old[1:] if self._keeps(r)]
