@@ -6,9 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nervure.data import (
-    StandardScaler,
-)
+from nervure.data import StandardScaler
 
 # ---- standardisation -----------------------------------------------------------------------------
 

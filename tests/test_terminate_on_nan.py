@@ -12,9 +12,7 @@ import pytest
 
 import nervure as nv
 from nervure import nn, optim
-from nervure.callbacks import (
-    TerminateOnNaN,
-)
+from nervure.callbacks import TerminateOnNaN
 from nervure.data import ArrayDataset, DataLoader
 
 # ---- TerminateOnNaN ------------------------------------------------------------------------------
