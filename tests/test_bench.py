@@ -215,7 +215,7 @@ def test_scikit_learn_learns_as_much():
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("row", SMALL_ROWS)
+@pytest.mark.parametrize("row", [row for row in SMALL_ROWS if not row.id.endswith("compiled loop")])
 def test_torch_computes_the_same(row):
     torch = pytest.importorskip("torch")
     contest = row.build(Peers(torch=torch))
