@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -343,6 +344,37 @@ def test_seq2seq_with_a_query_of_its_own() -> None:
     model.attention.query_proj.register_forward_hook(lambda module, args, output: output + 5.0)
     hooked = model.generate(nv.tensor(SOURCE), LENGTHS, 3)
     assert np.abs(plain.attention - hooked.attention).max() > 1e-4
+
+
+def test_seq2seq_with_another_module_for_its_dropout() -> None:
+    nv.manual_seed(17)
+    model = MODELS["GRU"]()
+    model.drop = nn.ReLU()
+
+    def logits() -> np.ndarray:
+        state = model.train().start(nv.tensor(SOURCE), LENGTHS)
+        return model.eval().step(nv.tensor(SOURCE[:, 0].copy()), state)[0].numpy()
+
+    with nv.no_grad():
+        found = logits()
+        with _ordinary(model):
+            expected = logits()
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_a_copied_state_goes_on_by_itself(kind: str) -> None:
+    nv.manual_seed(18)
+    model = MODELS[kind]().eval()
+    with nv.no_grad():
+        _, state = model.step(nv.tensor(SOURCE[:, 0].copy()), model.start(nv.tensor(SOURCE)))
+        other = copy.deepcopy(state)
+        for t in (1, 2):  # other tokens: they must not be seen by the first
+            model.step(nv.tensor(SOURCE[:, t].copy()), other)
+        found, _ = model.step(nv.tensor(SOURCE[:, 3].copy()), state)
+        _, fresh = model.step(nv.tensor(SOURCE[:, 0].copy()), model.start(nv.tensor(SOURCE)))
+        expected, _ = model.step(nv.tensor(SOURCE[:, 3].copy()), fresh)
+    np.testing.assert_array_equal(found.numpy(), expected.numpy())
 
 
 def test_memory_that_was_changed_in_place_is_projected_again() -> None:

@@ -252,7 +252,8 @@ class Seq2Seq(Generation):
 
         That is in evaluation, with additive attention, and with the parts that were made here.
         """
-        if is_grad_enabled() or (self.drop.training and self.drop.p):
+        drops = type(self.drop) is not Dropout or (self.drop.training and self.drop.p)
+        if is_grad_enabled() or drops:
             return None
         attention, join = self.attention, self.join
         if type(attention) is not AdditiveAttention:

@@ -8,7 +8,6 @@ Radford et al., "Language models are unsupervised multitask learners", 2019.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,7 +28,7 @@ from nervure.nn import (
     TransformerEncoderLayer,
     init,
 )
-from nervure.nn._decoding import stepper
+from nervure.nn._decoding import Stepper
 from nervure.nn._lengths import Lengths, lengths_tensor
 
 from .generation import Generation, sequence_loss
@@ -42,7 +41,7 @@ class TransformerState:
     memory: Tensor
     lengths: Tensor | None
     caches: list[KeyValueCache]
-    layers: Callable[..., Tensor]  # the decoder's, for one position after the other
+    layers: Stepper  # the decoder's, for one position after the other
 
 
 class TransformerSeq2Seq(Generation):
@@ -157,7 +156,7 @@ class TransformerSeq2Seq(Generation):
         caches = [KeyValueCache() for _ in range(self.decoder.num_layers)]
         lengths = lengths_tensor("TransformerSeq2Seq", source_lengths)
         memory = self.encode(source, lengths)
-        return TransformerState(memory, lengths, caches, stepper(self.decoder, caches))
+        return TransformerState(memory, lengths, caches, Stepper(self.decoder, caches))
 
     def step(self, tokens: Tensor, state: TransformerState) -> tuple[Tensor, TransformerState]:
         """Logits (B, target_size) of the next token after ``tokens`` (B,); the caches grow."""
@@ -315,7 +314,7 @@ class GPT(Module):
         import nervure as nv
 
         with nv.no_grad():
-            layers, given = stepper(self.blocks, self.new_caches()), prompt.shape[1]
+            layers, given = Stepper(self.blocks, self.new_caches()), prompt.shape[1]
             tokens = [prompt]
             for t in range(given):
                 y = layers(self._embedded(prompt[:, t : t + 1], t))

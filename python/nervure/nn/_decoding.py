@@ -7,7 +7,8 @@ parts (subclasses, modules with hooks, dropout that drops) go the ordinary way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
@@ -120,21 +121,26 @@ class Steps:
         )
 
 
-def stepper(stack: Any, caches: Sequence[KeyValueCache]) -> Callable[..., Tensor]:
+class Stepper:
     """What calls a stack of layers for one position after the other.
 
     ``step(x)`` of an encoder's layers, ``step(x, memory, memory_lengths)`` of a decoder's, x
     (B, 1, E). Layers are looked at here and not at every step: for a loop that leaves them alone.
     """
-    steps = _steps_of(stack, caches)
 
-    def run(x: Tensor, *memory: Any) -> Tensor:
-        if steps is not None and not stack.training and not is_grad_enabled():
-            return steps(x, *memory)
-        y: Tensor = stack.forward(x, caches=caches, **dict(zip(_MEMORY, memory, strict=False)))
+    def __init__(self, stack: Any, caches: Sequence[KeyValueCache]) -> None:
+        self._stack, self._caches = stack, caches
+        self._steps = _steps_of(stack, caches)
+
+    def __call__(self, x: Tensor, *memory: Any) -> Tensor:
+        if self._steps is not None and not self._stack.training and not is_grad_enabled():
+            return self._steps(x, *memory)
+        named = dict(zip(_MEMORY, memory, strict=False))
+        y: Tensor = self._stack.forward(x, caches=self._caches, **named)
         return y
 
-    return run
+    def __deepcopy__(self, memo: dict[int, Any]) -> Stepper:
+        return Stepper(self._stack, copy.deepcopy(self._caches, memo))  # of the same layers
 
 
 _MEMORY = ("memory", "memory_lengths")
