@@ -225,7 +225,13 @@ def test_torch_computes_the_same(row):
 
 @pytest.mark.parametrize(
     "name",
-    ["MLP 10-32-2", "sdpa . gradients 8x4x64x32", "training RNN 50x32", "greedy GRU seq2seq"],
+    [
+        "MLP 10-32-2",
+        "sdpa . gradients 8x4x64x32",
+        "training RNN 50x32",
+        "greedy GRU seq2seq, batch 1, per",
+        "greedy GPT, batch 1, compiled",
+    ],
 )
 def test_jax_computes_the_same(name):
     jax = pytest.importorskip("jax")
