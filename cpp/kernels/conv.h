@@ -29,7 +29,7 @@ struct Conv {
 };
 
 /// What the user asks for. `automatic` chooses by shape; the others are used where they can be, and `automatic` chooses
-/// where they cannot. See conv_choice.h.
+/// where they cannot. See choose() in conv.cpp.
 enum class ConvAlgorithm : int { automatic, im2col, direct, winograd };
 
 struct ConvOptions {
