@@ -13,7 +13,7 @@ from nervure.nn import functional as F
 
 from . import jax_peers
 from .data import Floats, classes
-from .models import CHECKED_STEPS
+from .models import CHECKED_STEPS, training_step
 from .registry import Contest, Peers, rows
 from .rnn import layer_flops
 
@@ -34,21 +34,6 @@ def _torch_net(torch: Any, kind: str, weights: dict[str, Floats]) -> Any:
     net = Net()
     net.load_state_dict({name: torch.from_numpy(w) for name, w in weights.items()})
     return net
-
-
-def _char_step(net: Any, optimizer: Any, loss_of: Any, tokens: Any) -> Callable[[], Any]:
-    """The training step of Nervure and torch: each token of a row predicts the next."""
-
-    def step() -> Any:
-        optimizer.zero_grad()
-        scores = net(tokens[:, :-1])
-        scores = scores[0] if isinstance(scores, tuple) else scores
-        loss = loss_of(scores.reshape(-1, VOCABULARY), tokens[:, 1:].reshape(-1))
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    return step
 
 
 @rows(
@@ -74,13 +59,22 @@ def char_model(peers: Peers, kind: str) -> Contest:
 
     weights = {name: p.numpy().copy() for name, p in ours.state_dict().items()}
     adam = optim.Adam(ours.parameters(), lr=1e-3)
-    add("nervure", _char_step(ours, adam, F.cross_entropy, nv.tensor(tokens)))
+    x, y = tokens[:, :-1].copy(), tokens[:, 1:].reshape(-1)  # each character predicts the next
+
+    def loss(output: Any, target: Any) -> Any:
+        return F.cross_entropy(output[0].reshape(-1, VOCABULARY), target)
+
+    add("nervure", training_step(ours, adam, loss, nv.tensor(x), nv.tensor(y)))
     if peers.torch:
         torch = peers.torch
         theirs = _torch_net(torch, kind, weights)
         torch_adam = torch.optim.Adam(theirs.parameters(), lr=1e-3, fused=True)
-        loss_of = torch.nn.functional.cross_entropy
-        add("torch", _char_step(theirs, torch_adam, loss_of, torch.from_numpy(tokens)))
+
+        def their_loss(output: Any, target: Any) -> Any:
+            return torch.nn.functional.cross_entropy(output.reshape(-1, VOCABULARY), target)
+
+        tensors = torch.from_numpy(x), torch.from_numpy(y)
+        add("torch", training_step(theirs, torch_adam, their_loss, *tensors))
     if peers.jax:
         add("jax", jax_peers.char_training(peers.jax, kind, weights, tokens))
     return contest

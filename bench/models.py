@@ -41,7 +41,7 @@ def initial_layers(sizes: Sequence[int]) -> Layers:
     return layers
 
 
-def _training_step(
+def training_step(
     net: Any, optimizer: Any, loss_function: Any, x: Any, y: Any
 ) -> Callable[[], Any]:
     """The training step of Nervure and torch, call for call the same."""
@@ -75,7 +75,7 @@ def mlp(peers: Peers, sizes: tuple[int, ...], batch: int) -> Contest:
     flops = 2.0 * batch * (3 * sum(products) - products[0])
     contest = Contest(flops=flops, tolerance=1e-4)
 
-    step = _training_step(*nervure_net(layers), F.cross_entropy, nv.tensor(x), nv.tensor(y))
+    step = training_step(*nervure_net(layers), F.cross_entropy, nv.tensor(x), nv.tensor(y))
     contest.add("nervure", step, lambda: _losses(step))
     numpy_net = NumpyMLP(layers, batch)
     contest.add(
@@ -83,7 +83,7 @@ def mlp(peers: Peers, sizes: tuple[int, ...], batch: int) -> Contest:
     )
     if peers.torch:
         torch = peers.torch
-        torch_step = _training_step(
+        torch_step = training_step(
             *torch_net(torch, layers),
             torch.nn.functional.cross_entropy,
             torch.from_numpy(x),

@@ -15,6 +15,7 @@ from nervure import models, nn, optim
 from nervure.nn import functional as F
 
 from .data import classes, floats
+from .models import training_step
 from .registry import Contest, Peers, rows
 
 # Losses of so many steps from the same weights are compared; Adam soon makes much of rounding.
@@ -118,17 +119,6 @@ def _faster(calls: list[Callable[[], Any]]) -> Callable[[], Any]:
     return calls[times.index(min(times))]
 
 
-def _step(net: Any, optimizer: Any, loss_function: Any, x: Any, y: Any) -> Callable[[], Any]:
-    def step() -> Any:
-        optimizer.zero_grad()
-        loss = loss_function(net(x), y)
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    return step
-
-
 @rows(
     "models",
     "training step, convolutional",
@@ -151,7 +141,7 @@ def network_step(peers: Peers, network: str, shape: tuple[int, ...]) -> Contest:
         if weights_of is not None:
             _same_weights(net, weights_of)
         adam = optim.Adam(net.parameters(), lr=1e-4)
-        return _step(net, adam, F.cross_entropy, nv.tensor(x), nv.tensor(y))
+        return training_step(net, adam, F.cross_entropy, nv.tensor(x), nv.tensor(y))
 
     if not peers.torch:
         contest.add("nervure", ours(), lambda: _losses(ours()))
@@ -167,7 +157,7 @@ def network_step(peers: Peers, network: str, shape: tuple[int, ...]) -> Contest:
         adam = torch.optim.Adam(net.parameters(), lr=1e-4, fused=True)
         images = torch.from_numpy(x).contiguous(memory_format=kind)
         loss = torch.nn.functional.cross_entropy
-        return _step(net, adam, loss, images, torch.from_numpy(y))
+        return training_step(net, adam, loss, images, torch.from_numpy(y))
 
     contest.add("nervure", ours(first), lambda: _losses(ours(first)))
     contest.add("torch", _faster([theirs(False), theirs(True)]), lambda: _losses(theirs(True)))

@@ -13,6 +13,7 @@ from nervure.nn import functional as F
 
 from . import jax_decoding, jax_peers
 from .data import classes, floats
+from .models import training_step
 from .registry import Contest, Peers, rows
 
 CHECKED_STEPS = 3  # losses of so many steps from the same weights are compared
@@ -110,17 +111,6 @@ def _torch_vit(torch: Any, ours: models.ViT) -> Any:
     return net
 
 
-def _steps(net: Any, optimizer: Any, loss: Any, x: Any, y: Any) -> Any:
-    def step() -> Any:
-        optimizer.zero_grad()
-        total = loss(net(x), y)
-        total.backward()
-        optimizer.step()
-        return total
-
-    return step
-
-
 @rows(
     "models",
     "training step",
@@ -140,12 +130,12 @@ def vision_transformer(peers: Peers, batch: int) -> Contest:
         compiled = jax_peers.vision_transformer_steps(peers.jax, state, 4, x, y)
         contest.add("jax", compiled, lambda: [compiled() for _ in range(CHECKED_STEPS)])
     adam = optim.Adam(net.parameters(), lr=1e-3)
-    ours = _steps(net, adam, F.cross_entropy, nv.tensor(x), nv.tensor(y))
+    ours = training_step(net, adam, F.cross_entropy, nv.tensor(x), nv.tensor(y))
     contest.add("nervure", ours, lambda: [ours() for _ in range(CHECKED_STEPS)])
     if torch := peers.torch:
         fused = torch.optim.Adam(peer.parameters(), lr=1e-3, fused=True)
         loss = torch.nn.functional.cross_entropy
-        theirs = _steps(peer, fused, loss, torch.from_numpy(x), torch.from_numpy(y))
+        theirs = training_step(peer, fused, loss, torch.from_numpy(x), torch.from_numpy(y))
         contest.add("torch", theirs, lambda: [theirs() for _ in range(CHECKED_STEPS)])
     return contest
 
