@@ -19,7 +19,7 @@ namespace {
 enum class Path {
   product,    // a 1x1 convolution is a product of matrices
   depthwise,  // every channel by itself
-  winograd,   // fewer multiplications, 3x3 only
+  winograd,   // fewer multiplications, 3x3 and 5x5 only
   taps,       // a product of matrices for each tap: few pixels, many weights
   direct,     // pixels read in place
   im2col,     // patches copied into a matrix
@@ -33,21 +33,26 @@ bool is_product(const Conv& v) {
 
 bool is_depthwise(const Conv& v) { return v.groups > 1 && v.groups == v.C && v.groups == v.K; }
 
-bool is_winograd(const Conv& v) {
-  return v.R == 3 && v.S == 3 && v.stride_h == 1 && v.stride_w == 1 && v.dilation_h == 1 && v.dilation_w == 1 &&
-         v.groups == 1 && v.pad_top >= 0 && v.pad_top <= 2 && v.pad_left >= 0 && v.pad_left <= 2;
+bool is_winograd(const Conv& v, ConvOptions options) {
+  return v.R == v.S && (v.R == 3 || (v.R == 5 && options.fast)) && v.stride_h == 1 && v.stride_w == 1 &&
+         v.groups == 1 && v.pad_top >= 0 && v.pad_top <= (v.R - 1) * v.dilation_h && v.pad_left >= 0 &&
+         v.pad_left <= (v.S - 1) * v.dilation_w;
 }
 
 /// Cycles of a convolution per input and output channel, measured with 16 lanes: products of each point, transforms of
 /// x and y in memory, and the weights, whose transform does not pay for few tiles.
 double winograd_cycles(const Conv& v, int tile) {
-  const double tiles = static_cast<double>(v.N * ceil_div(v.P, tile) * ceil_div(v.Q, tile));
+  const std::int64_t rows = v.dilation_h * ceil_div(ceil_div(v.P, v.dilation_h), tile);
+  const std::int64_t columns = v.dilation_w * ceil_div(ceil_div(v.Q, v.dilation_w), tile);
+  const double tiles = static_cast<double>(v.N * rows * columns);
   const double C = static_cast<double>(v.C), K = static_cast<double>(v.K);
+  if (v.R == 5) return tiles * (2.7 + 34 / C + 28 / K) + 70;
   return tile == 4 ? tiles * (1.5 + 19 / C + 16 / K) + 40 : tiles * (0.67 + 6 / C + 4.5 / K) + 20;
 }
-double direct_cycles(const Conv& v) { return 0.31 * static_cast<double>(v.N * v.P * v.Q); }
+double direct_cycles(const Conv& v) { return 0.31 / 9 * static_cast<double>(v.N * v.P * v.Q * v.R * v.S); }
 
 int winograd_tile(const Conv& v, ConvOptions options) {
+  if (v.R == 5) return 4;
   if (options.algorithm == ConvAlgorithm::winograd) return options.fast ? 4 : 2;
   return options.fast && winograd_cycles(v, 4) < winograd_cycles(v, 2) ? 4 : 2;
 }
@@ -91,7 +96,7 @@ Path choose(const Conv& v, ConvOptions options) {
   if (options.algorithm == ConvAlgorithm::direct) return direct_or_columns(v);
   if (is_product(v)) return Path::product;
   if (options.algorithm == ConvAlgorithm::automatic && is_taps(v)) return Path::taps;
-  if (is_winograd(v) && (options.algorithm == ConvAlgorithm::winograd || winograd_pays(v, options)))
+  if (is_winograd(v, options) && (options.algorithm == ConvAlgorithm::winograd || winograd_pays(v, options)))
     return Path::winograd;
   return direct_or_columns(v);
 }
@@ -144,7 +149,19 @@ void product_backward_weight(const Conv& v, const float* x, const float* dy, flo
 // ---- what has no end of its own ----------------------------------------------------------------
 
 WinogradShape winograd_shape(const Conv& v, ConvOptions options) {
-  return {v.N, v.H, v.W, v.C, v.P, v.Q, v.K, v.pad_top, v.pad_left, winograd_tile(v, options)};
+  return {v.N,
+          v.H,
+          v.W,
+          v.C,
+          v.P,
+          v.Q,
+          v.K,
+          v.pad_top,
+          v.pad_left,
+          v.dilation_h,
+          v.dilation_w,
+          winograd_tile(v, options),
+          static_cast<int>(v.R)};
 }
 
 /// out = activation(out + bias) for rows of channels.

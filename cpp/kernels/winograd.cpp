@@ -67,7 +67,8 @@ void multiply(const float* a, std::int64_t a_stride, const float* b, std::int64_
 template <class P, bool kInner>
 __attribute__((noinline)) void put_tile(const Run& run, const float* m, std::int64_t point_stride, const Corner& corner,
                                         std::int64_t begin, std::int64_t end) {
-  const std::int64_t K = run.out.channels, row_stride = run.out.width * K;
+  const std::int64_t K = run.out.channels, row_step = run.out.row_step, column_step = run.out.column_step;
+  const std::int64_t row_stride = row_step * run.out.width * K, column_stride = column_step * K;
   const std::int64_t rows = run.out.height - corner.row, columns = run.out.width - corner.column;
   float* const to = run.y + ((corner.image * run.out.height + corner.row) * run.out.width + corner.column) * K;
   const vf least = broadcast(run.relu ? 0.0f : -kInfinity);
@@ -76,9 +77,9 @@ __attribute__((noinline)) void put_tile(const Run& run, const float* m, std::int
     transform_square<typename P::Output>(
         [&](int i, int j) NV_INLINE_LAMBDA { return load(m + (i * P::kSide + j) * point_stride + k - begin); },
         [&](int i, int j, vf v) NV_INLINE_LAMBDA {
-          if (!kInner && (i >= rows || j >= columns)) return;
+          if (!kInner && (i * row_step >= rows || j * column_step >= columns)) return;
           // in this order a NaN stays
-          store_some(to + i * row_stride + j * K + k, max(least, v + bias), count);
+          store_some(to + i * row_stride + j * column_stride + k, max(least, v + bias), count);
         });
   });
 }
@@ -124,7 +125,9 @@ class TileTask {
   void put_panel(const float* m, std::int64_t column, std::int64_t width) const {
     const std::int64_t end = smaller(column + width, run_.out.channels);
     grid_.walk(begin_, end_, 0, 0, [&](std::int64_t t, const Corner& corner) {
-      const bool inner = corner.row + P::kTile <= run_.out.height && corner.column + P::kTile <= run_.out.width;
+      constexpr std::int64_t kLast = P::kTile - 1;
+      const bool inner = corner.row + kLast * run_.out.row_step < run_.out.height &&
+                         corner.column + kLast * run_.out.column_step < run_.out.width;
       const auto put = inner ? put_tile<P, true> : put_tile<P, false>;
       put(run_, m + t * kPoints * width, width, corner, column, end);
     });
@@ -138,7 +141,7 @@ class TileTask {
 
 template <class P>
 void run_tiles(const Run& run) {
-  const TileGrid grid(run.images, run.out.height, run.out.width, P::kTile);
+  const TileGrid grid(run.images, run.out, P::kTile);
   const core::Scratch<float> zeros(static_cast<std::size_t>(run.in.channels));
   std::memset(zeros.get(), 0, static_cast<std::size_t>(run.in.channels) * sizeof(float));
   const float* const zero_pixel = zeros.get();
@@ -153,17 +156,14 @@ void convolve(Run run, const WinogradFilter& filter, const float* w) {
   run.panels = panels;
   run.u = u.get();
   winograd_filter(filter, run.panels, w, u.get());
-  if (filter.tile == 2)
-    run_tiles<Points<2>>(run);
-  else
-    run_tiles<Points<4>>(run);
+  with_points(filter.tile, filter.taps, [&]<class P>(P) { run_tiles<P>(run); });
 }
 
 }  // namespace
 
 void winograd_forward(const WinogradShape& s, const float* x, const float* w, const float* bias, bool relu, float* y) {
-  const Run run{{s.height, s.width, s.channels},
-                {s.out_height, s.out_width, s.out_channels},
+  const Run run{{s.height, s.width, s.channels, s.dilation_h, s.dilation_w},
+                {s.out_height, s.out_width, s.out_channels, s.dilation_h, s.dilation_w},
                 s.images,
                 s.pad_top,
                 s.pad_left,
@@ -173,22 +173,22 @@ void winograd_forward(const WinogradShape& s, const float* x, const float* w, co
                 bias,
                 relu,
                 y};
-  convolve(run, {s.channels, s.out_channels, false, s.tile}, w);
+  convolve(run, {s.channels, s.out_channels, false, s.tile, s.taps}, w);
 }
 
 void winograd_backward_data(const WinogradShape& s, const float* dy, const float* w, float* dx) {
-  const Run run{{s.out_height, s.out_width, s.out_channels},
-                {s.height, s.width, s.channels},
+  const Run run{{s.out_height, s.out_width, s.out_channels, s.dilation_h, s.dilation_w},
+                {s.height, s.width, s.channels, s.dilation_h, s.dilation_w},
                 s.images,
-                2 - s.pad_top,
-                2 - s.pad_left,
+                (s.taps - 1) * s.dilation_h - s.pad_top,
+                (s.taps - 1) * s.dilation_w - s.pad_left,
                 dy,
                 nullptr,
                 {},
                 nullptr,
                 false,
                 dx};
-  convolve(run, {s.channels, s.out_channels, true, s.tile}, w);
+  convolve(run, {s.channels, s.out_channels, true, s.tile, s.taps}, w);
 }
 
 }  // namespace nervure::kernels::NV_ISA

@@ -49,7 +49,9 @@ class WeightGradient {
         x_(x),
         dy_(dy),
         dw_(dw),
-        grid_(s.images, s.out_height, s.out_width, P::kTile),
+        in_{s.height, s.width, s.channels, s.dilation_h, s.dilation_w},
+        out_{s.out_height, s.out_width, s.out_channels, s.dilation_h, s.dilation_w},
+        grid_(s.images, out_, P::kTile),
         cut_(cut_work(s, grid_.count())),
         panels_(cut_panels(cut_.k_size)) {}
 
@@ -95,18 +97,16 @@ class WeightGradient {
   void add_tiles(std::int64_t block, std::int64_t part, const float* zeros, float* sum) const {
     const Packing v_packing(cut_.step, cut_.c_size), z_packing(cut_.step, cut_.k_size);
     const core::Scratch<float> v(v_packing.floats()), z(z_packing.floats());
-    const Pixels in{shape_.height, shape_.width, shape_.channels};
-    const Pixels out{shape_.out_height, shape_.out_width, shape_.out_channels};
     const Range c = channels(block), k = out_channels(block);
     const std::int64_t first = part * cut_.part_tiles, end = smaller(first + cut_.part_tiles, grid_.count());
     const std::int64_t steps = ceil_div(end - first, cut_.step), step = ceil_div(end - first, steps);
     for (std::int64_t begin = first; begin < end; begin += step) {
       const std::int64_t stop = smaller(begin + step, end);
       grid_.walk(begin, stop, shape_.pad_top, shape_.pad_left, [&](std::int64_t t, const Corner& corner) {
-        spread_tile<typename P::Input>(x_, corner, in, zeros, c.begin, c.end, v_packing.tile(v.get(), t));
+        spread_tile<typename P::Input>(x_, corner, in_, zeros, c.begin, c.end, v_packing.tile(v.get(), t));
       });
       grid_.walk(begin, stop, 0, 0, [&](std::int64_t t, const Corner& corner) {
-        spread_tile<typename P::OutputAdjoint>(dy_, corner, out, zeros, k.begin, k.end, z_packing.tile(z.get(), t));
+        spread_tile<typename P::OutputAdjoint>(dy_, corner, out_, zeros, k.begin, k.end, z_packing.tile(z.get(), t));
       });
       for (std::int64_t i = 0; i < P::kSide; ++i)
         for (std::int64_t j = 0; j < P::kSide; ++j)
@@ -173,7 +173,7 @@ class WeightGradient {
               for (std::int64_t part = 1; part < cut_.parts; ++part) total += load(of_point + part * block_floats());
               return total;
             },
-            [&](int r, int q, vf v) NV_INLINE_LAMBDA { store_some(to + (r * 3 + q) * plane + j, v, count); });
+            [&](int r, int q, vf v) NV_INLINE_LAMBDA { store_some(to + (r * P::kTaps + q) * plane + j, v, count); });
       });
     }
   }
@@ -182,6 +182,7 @@ class WeightGradient {
   const float* x_;
   const float* dy_;
   float* dw_;
+  Pixels in_, out_;
   TileGrid grid_;
   Cut cut_;
   Panels panels_;
@@ -192,13 +193,10 @@ class WeightGradient {
 void winograd_backward_weight(const WinogradShape& s, const float* x, const float* dy, float* dw) {
   if (s.channels == 0 || s.out_channels == 0) return;
   if (s.images * s.out_height * s.out_width == 0) {
-    std::memset(dw, 0, static_cast<std::size_t>(9 * s.channels * s.out_channels) * sizeof(float));
+    std::memset(dw, 0, static_cast<std::size_t>(s.taps * s.taps * s.channels * s.out_channels) * sizeof(float));
     return;
   }
-  if (s.tile == 2)
-    WeightGradient<Points<2>>(s, x, dy, dw).run();
-  else
-    WeightGradient<Points<4>>(s, x, dy, dw).run();
+  with_points(s.tile, s.taps, [&]<class P>(P) { WeightGradient<P>(s, x, dy, dw).run(); });
 }
 
 }  // namespace nervure::kernels::NV_ISA

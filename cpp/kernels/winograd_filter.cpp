@@ -8,7 +8,7 @@
 namespace nervure::kernels::NV_ISA {
 namespace {
 
-constexpr std::int64_t kGrain = 4096;  // weights per task, of each of the nine
+constexpr std::int64_t kGrain = 4096;  // weights per task, of each tap
 
 /// body(vector of columns, where its first row of the first point goes, row stride, point stride).
 template <class Body>
@@ -35,17 +35,17 @@ void rows_in_order(const WinogradFilter& f, const Panels& panels, const float* w
                 for (std::int64_t c = rows.begin; c < rows.end; ++c)
                   transform_square<typename P::Filter>(
                       [&](int r, int s)
-                          NV_INLINE_LAMBDA { return load_partial(w + (r * 3 + s) * plane + c * K + k, count); },
+                          NV_INLINE_LAMBDA { return load_partial(w + (r * P::kTaps + s) * plane + c * K + k, count); },
                       [&](int i, int j, vf v)
                           NV_INLINE_LAMBDA { store(to + (i * P::kSide + j) * point_stride + c * row_stride, v); });
               });
 }
 
-/// block[p][k][c] = w[p, c0 + c, k0 + k] for one vector of each, zero past the ends.
+/// block[p][k][c] = w[p, c0 + c, k0 + k] of all taps p, for one vector of each, zero past the ends.
 void transpose_weights(const WinogradFilter& f, const float* w, std::int64_t c0, std::int64_t k0, float* block) {
   alignas(64) float rows[kLanes * kLanes];
   const std::int64_t c_count = smaller(f.channels - c0, kLanes), k_count = smaller(f.out_channels - k0, kLanes);
-  for (int p = 0; p < 9; ++p) {
+  for (int p = 0; p < f.taps * f.taps; ++p) {
     const float* from = w + (p * f.channels + c0) * f.out_channels + k0;
     for (int c = 0; c < kLanes; ++c)
       store(rows + c * kLanes, c < c_count ? load_partial(from + c * f.out_channels, k_count) : vf{});
@@ -55,7 +55,8 @@ void transpose_weights(const WinogradFilter& f, const float* w, std::int64_t c0,
 
 template <class P>
 void rows_transposed(const WinogradFilter& f, const Panels& panels, const float* w, Range rows, float* u) {
-  alignas(64) float block[9 * kLanes * kLanes];
+  constexpr int kTaps = P::kTaps * P::kTaps;
+  alignas(64) float block[kTaps * kLanes * kLanes];
   for_columns(
       panels, f.out_channels, P::kSide * P::kSide, u,
       [&](std::int64_t c, float* to, std::int64_t row_stride, std::int64_t point_stride) {
@@ -64,7 +65,8 @@ void rows_transposed(const WinogradFilter& f, const Panels& panels, const float*
           const std::int64_t count = smaller(rows.end - k0, kLanes);
           for (std::int64_t k = 0; k < count; ++k)
             transform_square<typename P::Filter>(
-                [&](int r, int s) NV_INLINE_LAMBDA { return load(block + ((8 - r * 3 - s) * kLanes + k) * kLanes); },
+                [&](int r, int s)
+                    NV_INLINE_LAMBDA { return load(block + ((kTaps - 1 - r * P::kTaps - s) * kLanes + k) * kLanes); },
                 [&](int i, int j, vf v)
                     NV_INLINE_LAMBDA { store(to + (i * P::kSide + j) * point_stride + (k0 + k) * row_stride, v); });
         }
@@ -92,16 +94,13 @@ std::int64_t winograd_filter_size(const WinogradFilter& f, const Panels& panels)
   std::int64_t size = 0;
   for (int s = 0; s < 2; ++s)
     size += panels.count[s] * winograd_point_stride(f.depth(), static_cast<std::int64_t>(panels.vectors[s]) * kLanes);
-  return (f.tile + 2) * (f.tile + 2) * size;
+  return f.points() * size;
 }
 
 void winograd_filter(const WinogradFilter& f, const Panels& panels, const float* w, float* u) {
   const std::int64_t grain = round_up(ceil_div(kGrain, f.columns()), kLanes);
   core::parallel_for(f.depth(), grain, [&](std::int64_t begin, std::int64_t end) {
-    if (f.tile == 2)
-      filter_rows<Points<2>>(f, panels, w, {begin, end}, u);
-    else
-      filter_rows<Points<4>>(f, panels, w, {begin, end}, u);
+    with_points(f.tile, f.taps, [&]<class P>(P) { filter_rows<P>(f, panels, w, {begin, end}, u); });
   });
 }
 

@@ -13,9 +13,11 @@ namespace {
 
 NV_INLINE std::int64_t round_up(std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; }
 
-/// A map of pixels with dense channels.
+/// A map of pixels with dense channels. A tile takes every so-manyth pixel (the dilation): those between belong to
+/// other tiles, as to other images.
 struct Pixels {
   std::int64_t height, width, channels;
+  std::int64_t row_step = 1, column_step = 1;
 };
 
 /// The corner of one tile's square in an image; may lie outside.
@@ -23,11 +25,17 @@ struct Corner {
   std::int64_t image, row, column;
 };
 
-/// Tiles of all images in row-major order; tile (i, j) begins at pixel (i tile - pad_top, j tile - pad_left).
+/// Tiles of all images in row-major order; with a step of 1 tile (i, j) begins at pixel (i tile - pad_top,
+/// j tile - pad_left), with another the first `step` tiles begin one pixel apart, then the next.
 class TileGrid {
  public:
-  TileGrid(std::int64_t images, std::int64_t out_height, std::int64_t out_width, int tile)
-      : tile_(tile), rows_(ceil_div(out_height, tile)), columns_(ceil_div(out_width, tile)), images_(images) {}
+  TileGrid(std::int64_t images, const Pixels& out, int tile)
+      : tile_(tile),
+        row_step_(out.row_step),
+        column_step_(out.column_step),
+        rows_(ceil_div(ceil_div(out.height, row_step_), tile) * row_step_),
+        columns_(ceil_div(ceil_div(out.width, column_step_), tile) * column_step_),
+        images_(images) {}
 
   std::int64_t count() const { return images_ * rows_ * columns_; }
 
@@ -37,7 +45,7 @@ class TileGrid {
                    const Body& body) const {
     std::int64_t column = begin % columns_, row = begin / columns_ % rows_, image = begin / columns_ / rows_;
     for (std::int64_t tile = begin; tile < end; ++tile) {
-      body(tile - begin, Corner{image, row * tile_ - pad_top, column * tile_ - pad_left});
+      body(tile - begin, Corner{image, first(row, row_step_) - pad_top, first(column, column_step_) - pad_left});
       if (++column < columns_) continue;
       column = 0;
       if (++row < rows_) continue;
@@ -47,7 +55,11 @@ class TileGrid {
   }
 
  private:
-  std::int64_t tile_, rows_, columns_, images_;
+  std::int64_t first(std::int64_t number, std::int64_t step) const {
+    return step == 1 ? number * tile_ : number / step * (step * tile_) + number % step;
+  }
+
+  std::int64_t tile_, row_step_, column_step_, rows_, columns_, images_;
 };
 
 /// Where the transform of one tile goes: point (i, j) of a channel at to + i * row + j * column + channel. (Streams a
@@ -57,11 +69,12 @@ struct Spread {
   std::int64_t row, column;
 };
 
-/// The transform of the square of Map::kIn pixels at `from`, wholly inside an image, for channels [begin, end).
+/// The transform of the square of Map::kIn pixels a side at `from`, wholly inside an image, for channels [begin, end).
 template <class Map>
 __attribute__((noinline)) void spread_inner(const float* from, const Pixels& image, std::int64_t begin,
                                             std::int64_t end, const Spread& spread) {
-  const std::int64_t row_stride = image.width * image.channels, column_stride = image.channels;
+  const std::int64_t row_stride = image.row_step * image.width * image.channels;
+  const std::int64_t column_stride = image.column_step * image.channels;
   float* const to = spread.to - begin;
   const std::int64_t to_row = spread.row, to_column = spread.column;  // memory the compiler need not read again
   for_vectors(begin, end, [&](std::int64_t c, std::int64_t count) NV_INLINE_LAMBDA {
@@ -81,7 +94,7 @@ __attribute__((noinline)) void spread_edge(const float* images, const Corner& co
   const float* pixel[Map::kIn][Map::kIn];
   for (int i = 0; i < Map::kIn; ++i)
     for (int j = 0; j < Map::kIn; ++j) {
-      const std::int64_t row = corner.row + i, column = corner.column + j;
+      const std::int64_t row = corner.row + i * image.row_step, column = corner.column + j * image.column_step;
       const bool inside = row >= 0 && row < image.height && column >= 0 && column < image.width;
       pixel[i][j] =
           inside ? images + ((corner.image * image.height + row) * image.width + column) * image.channels : zeros;
@@ -96,8 +109,9 @@ __attribute__((noinline)) void spread_edge(const float* images, const Corner& co
 template <class Map>
 inline void spread_tile(const float* images, const Corner& corner, const Pixels& image, const float* zeros,
                         std::int64_t begin, std::int64_t end, const Spread& spread) {
-  const bool inner = corner.row >= 0 && corner.row + Map::kIn <= image.height && corner.column >= 0 &&
-                     corner.column + Map::kIn <= image.width;
+  constexpr std::int64_t kLast = Map::kIn - 1;
+  const bool inner = corner.row >= 0 && corner.row + kLast * image.row_step < image.height && corner.column >= 0 &&
+                     corner.column + kLast * image.column_step < image.width;
   if (!inner) return spread_edge<Map>(images, corner, image, zeros, begin, end, spread);
   const float* from =
       images + ((corner.image * image.height + corner.row) * image.width + corner.column) * image.channels;
