@@ -4,7 +4,7 @@
 // Source: Lavin and Gray, "Fast algorithms for convolutional neural networks", arXiv:1509.09308.
 #pragma once
 
-#include "core/vec.h"
+#include "kernels/lanes.h"
 
 namespace nervure::kernels::NV_ISA {
 namespace {
@@ -170,21 +170,29 @@ inline void with_points(int tile, int taps, const Body& body) {
 template <class Map, class At, class Put>
 NV_INLINE void transform_square(const At& at, const Put& put) {
   vf half[Map::kOut][Map::kIn];
-#pragma GCC unroll 8
-  for (int j = 0; j < Map::kIn; ++j) {
+  const auto map_column = [&](int j) NV_INLINE_LAMBDA {
     vf column[Map::kIn], mapped[Map::kOut];
 #pragma GCC unroll 8
     for (int i = 0; i < Map::kIn; ++i) column[i] = at(i, j);
     Map::apply(column, mapped);
 #pragma GCC unroll 8
     for (int i = 0; i < Map::kOut; ++i) half[i][j] = mapped[i];
-  }
-#pragma GCC unroll 8
-  for (int i = 0; i < Map::kOut; ++i) {
+  };
+  const auto map_row = [&](int i) NV_INLINE_LAMBDA {
     vf mapped[Map::kOut];
     Map::apply(half[i], mapped);
 #pragma GCC unroll 8
     for (int j = 0; j < Map::kOut; ++j) put(i, j, mapped[j]);
+  };
+  // Only the smallest stay in registers; for the others straight code is no faster and takes twice as long to compile.
+  if constexpr (Map::kIn * Map::kOut <= 16) {
+#pragma GCC unroll 4
+    for (int j = 0; j < Map::kIn; ++j) map_column(j);
+#pragma GCC unroll 4
+    for (int i = 0; i < Map::kOut; ++i) map_row(i);
+  } else {
+    for (int j = 0; j < Map::kIn; ++j) map_column(j);
+    for (int i = 0; i < Map::kOut; ++i) map_row(i);
   }
 }
 
