@@ -11,8 +11,8 @@ namespace {
 
 constexpr std::int64_t kLine = 16;  // floats in a cache line
 constexpr std::int64_t kNoOffset = 0;
-constexpr std::int64_t kMostChannels = 128;  // of a block on either side
-constexpr std::int64_t kTasks = 4;           // to be had by cutting the sum over tiles, if blocks are fewer
+constexpr std::int64_t kTasks = 4;                // to be had by cutting the sum over tiles, if blocks are fewer
+constexpr std::int64_t kTransforms = 160 * 1024;  // floats of transformed tiles in the caches at the same time
 
 /// How the work is cut: blocks of channels times output channels, and the tiles of each into parts, whose sums are
 /// added up in order at the end.
@@ -27,15 +27,17 @@ std::int64_t even_size(std::int64_t n, std::int64_t blocks) { return round_up(ce
 
 Cut cut_work(const WinogradShape& s, std::int64_t tiles) {
   Cut cut{};
-  cut.c_size = even_size(s.channels, ceil_div(s.channels, kMostChannels));
-  cut.k_size = even_size(s.out_channels, ceil_div(s.out_channels, kMostChannels));
+  const std::int64_t points = (s.tile + s.taps - 1) * (s.tile + s.taps - 1);
+  const std::int64_t most_channels = s.taps == 5 ? 64 : 128;
+  cut.c_size = even_size(s.channels, ceil_div(s.channels, most_channels));
+  cut.k_size = even_size(s.out_channels, ceil_div(s.out_channels, most_channels));
   cut.c_blocks = ceil_div(s.channels, cut.c_size);
   cut.k_blocks = ceil_div(s.out_channels, cut.k_size);
-  // Few, that their transforms stay in the second-level cache; many, that the sums are read and written seldom.
-  const std::int64_t wanted = larger(4608 / (cut.c_size + cut.k_size), cut.c_size * cut.k_size * s.tile / 384);
-  cut.step = larger(48, smaller(wanted, s.tile * (cut.blocks() < 4 ? 24 : 48)));
-  const std::int64_t most = ceil_div(tiles, cut.step);
-  cut.parts = smaller(most, larger(1, kTasks / cut.blocks()));
+  // Few, that their transforms stay in the second-level cache; enough, that the sums are read and written seldom.
+  const std::int64_t kept = kTransforms / (points * (cut.c_size + cut.k_size));
+  cut.step = larger(s.taps == 5 ? 32 : 48, smaller(kept, s.tile * 24));
+  const std::int64_t most_parts = ceil_div(tiles, cut.step);
+  cut.parts = smaller(most_parts, larger(1, kTasks / cut.blocks()));
   cut.part_tiles = ceil_div(tiles, cut.parts);
   cut.parts = ceil_div(tiles, cut.part_tiles);
   return cut;
