@@ -39,17 +39,35 @@ bool is_winograd(const Conv& v, ConvOptions options) {
          v.pad_left <= (v.S - 1) * v.dilation_w;
 }
 
-/// Cycles of a convolution per input and output channel, measured with 16 lanes: products of each point, transforms of
-/// x and y in memory, and the weights, whose transform does not pay for few tiles.
-double winograd_cycles(const Conv& v, int tile) {
-  const std::int64_t rows = v.dilation_h * ceil_div(ceil_div(v.P, v.dilation_h), tile);
-  const std::int64_t columns = v.dilation_w * ceil_div(ceil_div(v.Q, v.dilation_w), tile);
-  const double tiles = static_cast<double>(v.N * rows * columns);
-  const double C = static_cast<double>(v.C), K = static_cast<double>(v.K);
-  if (v.R == 5) return tiles * (2.7 + 34 / C + 28 / K) + 70;
-  return tile == 4 ? tiles * (1.5 + 19 / C + 16 / K) + 40 : tiles * (0.67 + 6 / C + 4.5 / K) + 20;
+/// Lanes of whole vectors per channel.
+double lanes_each(std::int64_t channels) {
+  return static_cast<double>(ceil_div(channels, 16) * 16) / static_cast<double>(channels);
 }
-double direct_cycles(const Conv& v) { return 0.31 / 9 * static_cast<double>(v.N * v.P * v.Q * v.R * v.S); }
+
+// Cycles of a convolution per input and output channel, measured with 16 lanes.
+
+/// Products of each point, transforms of y and x in memory, and the weights, whose transform does not pay for few
+/// tiles.
+double winograd_cycles(const Conv& v, int tile) {
+  const std::int64_t rows = smaller(v.dilation_h, v.P) * ceil_div(ceil_div(v.P, v.dilation_h), tile);
+  const std::int64_t columns = smaller(v.dilation_w, v.Q) * ceil_div(ceil_div(v.Q, v.dilation_w), tile);
+  const double tiles = static_cast<double>(v.N * rows * columns), C = static_cast<double>(v.C);
+  const double outputs = lanes_each(v.K), inputs = lanes_each(v.C) / static_cast<double>(v.K);
+  if (v.R == 5) return tiles * ((2.8 + 42 / C) * outputs + 45 * inputs) + 70;
+  if (tile == 4) return tiles * ((1.4 + 21 / C) * outputs + 32 * inputs) + 40;
+  return tiles * ((0.6 + 9 / C) * outputs + 13 * inputs) + 20;
+}
+
+/// One vector of outputs has less to do with each pixel that it reads.
+double direct_cycles(const Conv& v) {
+  const double products = static_cast<double>(v.N * v.P * v.Q * v.R * v.S);
+  return products * (0.032 * lanes_each(v.K) + 0.16 / static_cast<double>(v.K));
+}
+
+/// Of the gradient of the data by columns; v is the convolution itself.
+double columns_cycles(const Conv& v) {
+  return static_cast<double>(v.N * v.P * v.Q * v.R * v.S) * (0.045 + 0.9 / static_cast<double>(v.K));
+}
 
 int winograd_tile(const Conv& v, ConvOptions options) {
   if (v.R == 5) return 4;
@@ -57,12 +75,17 @@ int winograd_tile(const Conv& v, ConvOptions options) {
   return options.fast && winograd_cycles(v, 4) < winograd_cycles(v, 2) ? 4 : 2;
 }
 
-/// Fewer channels leave lanes of the transforms empty.
-constexpr std::int64_t kWinogradChannels = 16;
+/// Whether it takes less than so many cycles.
+bool winograd_pays(const Conv& v, ConvOptions options, double cycles) {
+  return winograd_cycles(v, winograd_tile(v, options)) < cycles;
+}
 
-bool winograd_pays(const Conv& v, ConvOptions options) {
-  return v.C >= kWinogradChannels && v.K >= kWinogradChannels &&
-         winograd_cycles(v, winograd_tile(v, options)) < direct_cycles(v);
+/// The convolution that the gradient of the data is, as to its cost.
+Conv exchanged(const Conv& v) {
+  Conv data = v;
+  data.H = v.P, data.W = v.Q, data.C = v.K;
+  data.P = v.H, data.Q = v.W, data.K = v.C;
+  return data;
 }
 
 /// Whether rows x columns pixels, those that some rows of outputs see, are so many more than the image has that a copy
@@ -90,27 +113,37 @@ bool is_taps(const Conv& v) {
 }
 
 /// What an algorithm asked for can do; automatic where it cannot.
-Path choose(const Conv& v, ConvOptions options) {
+Path choose(const Conv& v, ConvOptions options, bool winograd_pays) {
   if (options.algorithm == ConvAlgorithm::im2col) return Path::im2col;
   if (is_depthwise(v)) return Path::depthwise;
   if (options.algorithm == ConvAlgorithm::direct) return direct_or_columns(v);
   if (is_product(v)) return Path::product;
   if (options.algorithm == ConvAlgorithm::automatic && is_taps(v)) return Path::taps;
-  if (is_winograd(v, options) && (options.algorithm == ConvAlgorithm::winograd || winograd_pays(v, options)))
-    return Path::winograd;
+  if (is_winograd(v, options) && (options.algorithm == ConvAlgorithm::winograd || winograd_pays)) return Path::winograd;
   return direct_or_columns(v);
+}
+
+Path choose_forward(const Conv& v, ConvOptions options) {
+  return choose(v, options, winograd_pays(v, options, direct_cycles(v)));
+}
+
+/// Direct sums over pixels read more for each product than those over taps.
+Path choose_weight(const Conv& v, ConvOptions options) {
+  return choose(v, options, winograd_pays(v, options, 1.5 * direct_cycles(v)));
 }
 
 /// The gradient of few channels would leave most lanes of a direct tile empty; columns of taps and channels fill them,
 /// unless those of one row of pixels are too many to keep.
 Path choose_data(const Conv& v, ConvOptions options) {
   constexpr std::int64_t kColumns = 4 * 1024 * 1024;
-  const Path path = choose(v, options);
+  const bool few =
+      options.algorithm == ConvAlgorithm::automatic && 2 * v.group_inputs() <= kLanes && v.Q * v.depth() <= kColumns;
+  const Conv data = exchanged(v);
+  const Path path = choose(v, options, winograd_pays(data, options, few ? columns_cycles(v) : direct_cycles(data)));
   if (path != Path::direct) return path;
-  const bool few = options.algorithm == ConvAlgorithm::automatic && 2 * v.group_inputs() <= kLanes;
   const std::int64_t down = (v.R - 1) * v.dilation_h / v.stride_h, across = (v.S - 1) * v.dilation_w / v.stride_w;
   const bool scattered = is_scattered(down + 1, (v.W - 1) / v.stride_w + across + 1, v.K, v.P, v.Q);
-  return scattered || (few && v.Q * v.depth() <= kColumns) ? Path::im2col : path;
+  return few || scattered ? Path::im2col : path;
 }
 
 // ---- 1x1: x is (pixels, C), w is (C / groups, K), y is (pixels, K) ------------------------------------------------
@@ -148,20 +181,13 @@ void product_backward_weight(const Conv& v, const float* x, const float* dy, flo
 
 // ---- what has no end of its own ----------------------------------------------------------------
 
-WinogradShape winograd_shape(const Conv& v, ConvOptions options) {
-  return {v.N,
-          v.H,
-          v.W,
-          v.C,
-          v.P,
-          v.Q,
-          v.K,
-          v.pad_top,
-          v.pad_left,
-          v.dilation_h,
-          v.dilation_w,
-          winograd_tile(v, options),
-          static_cast<int>(v.R)};
+WinogradShape winograd_shape(const Conv& v, int tile) {
+  WinogradShape shape{v.N, v.H, v.W, v.C, v.P, v.Q, v.K, v.pad_top, v.pad_left};
+  shape.dilation_h = v.dilation_h;
+  shape.dilation_w = v.dilation_w;
+  shape.tile = tile;
+  shape.taps = static_cast<int>(v.R);
+  return shape;
 }
 
 /// out = activation(out + bias) for rows of channels.
@@ -178,14 +204,14 @@ void finish(std::int64_t rows, std::int64_t channels, const float* bias, Activat
 
 void winograd_with_activation(const Conv& v, ConvOptions options, const float* x, const float* w, const float* bias,
                               Activation activation, float* y) {
-  winograd_forward(winograd_shape(v, options), x, w, bias, activation == Activation::relu, y);
+  winograd_forward(winograd_shape(v, winograd_tile(v, options)), x, w, bias, activation == Activation::relu, y);
   if (activation != Activation::none && activation != Activation::relu)
     linear_activation(activation, v.N * v.P * v.Q * v.K, y, y);
 }
 
 void winograd_transposed(const Conv& v, ConvOptions options, const float* dy, const float* w, const float* bias,
                          Activation activation, float* dx) {
-  winograd_backward_data(winograd_shape(v, options), dy, w, dx);
+  winograd_backward_data(winograd_shape(v, winograd_tile(exchanged(v), options)), dy, w, dx);
   finish(v.N * v.H * v.W, v.C, bias, activation, dx);
 }
 
@@ -205,7 +231,7 @@ void taps_transposed(const Conv& v, const float* dy, const float* w, const float
 
 void conv_forward(const Conv& conv, ConvOptions options, const float* x, const float* w, const float* bias,
                   Activation activation, float* y) {
-  switch (choose(conv, options)) {
+  switch (choose_forward(conv, options)) {
     case Path::product:
       return product_forward(conv, x, w, bias, activation, y);
     case Path::im2col:
@@ -240,7 +266,7 @@ void conv_backward_data(const Conv& conv, ConvOptions options, const float* dy, 
 }
 
 void conv_backward_weight(const Conv& conv, ConvOptions options, const float* x, const float* dy, float* dw) {
-  switch (choose(conv, options)) {
+  switch (choose_weight(conv, options)) {
     case Path::product:
       return product_backward_weight(conv, x, dy, dw);
     case Path::im2col:
@@ -248,7 +274,7 @@ void conv_backward_weight(const Conv& conv, ConvOptions options, const float* x,
     case Path::depthwise:
       return depthwise_backward_weight(conv, x, dy, dw);
     case Path::winograd:
-      return winograd_backward_weight(winograd_shape(conv, options), x, dy, dw);
+      return winograd_backward_weight(winograd_shape(conv, winograd_tile(conv, options)), x, dy, dw);
     case Path::taps:
       return taps_backward_weight(conv, x, dy, dw);
     case Path::direct:

@@ -17,8 +17,8 @@ struct WinogradShape {
   std::int64_t images, height, width, channels;
   std::int64_t out_height, out_width, out_channels;
   std::int64_t pad_top, pad_left;
-  std::int64_t dilation_h, dilation_w;
-  int tile, taps;  // along each side: outputs of a tile, 2 or 4, and taps, 3 or, of tiles of 4, 5
+  std::int64_t dilation_h = 1, dilation_w = 1;
+  int tile = 2, taps = 3;  // along each side: outputs of a tile, 2 or 4; taps, 3, or 5 with tiles of 4
 };
 
 /// y[n, i, j, k] = act(bias[k] + Σ x[n, i + r dilation_h - pad_top, j + s dilation_w - pad_left, c] w[r, s, c, k]), act

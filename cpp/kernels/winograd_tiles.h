@@ -25,14 +25,14 @@ struct Corner {
   std::int64_t image, row, column;
 };
 
-/// Tiles of all images in row-major order; with a step of 1 tile (i, j) begins at pixel (i tile - pad_top,
-/// j tile - pad_left), with another the first `step` tiles begin one pixel apart, then the next.
+/// Tiles of all images in row-major order. With a step of 1 tile (i, j) begins at pixel (i tile - pad_top,
+/// j tile - pad_left); with another as many tiles begin at neighbouring pixels before the next so far away.
 class TileGrid {
  public:
   TileGrid(std::int64_t images, const Pixels& out, int tile)
       : tile_(tile),
-        row_step_(out.row_step),
-        column_step_(out.column_step),
+        row_step_(smaller(out.row_step, out.height)),
+        column_step_(smaller(out.column_step, out.width)),
         rows_(ceil_div(ceil_div(out.height, row_step_), tile) * row_step_),
         columns_(ceil_div(ceil_div(out.width, column_step_), tile) * column_step_),
         images_(images) {}
@@ -92,13 +92,17 @@ __attribute__((noinline)) void spread_edge(const float* images, const Corner& co
   float* const to = spread.to - begin;
   const std::int64_t to_row = spread.row, to_column = spread.column;
   const float* pixel[Map::kIn][Map::kIn];
-  for (int i = 0; i < Map::kIn; ++i)
-    for (int j = 0; j < Map::kIn; ++j) {
-      const std::int64_t row = corner.row + i * image.row_step, column = corner.column + j * image.column_step;
-      const bool inside = row >= 0 && row < image.height && column >= 0 && column < image.width;
-      pixel[i][j] =
-          inside ? images + ((corner.image * image.height + row) * image.width + column) * image.channels : zeros;
-    }
+  std::int64_t offset[Map::kIn];  // of a column in its row, or -1
+  for (int j = 0; j < Map::kIn; ++j) {
+    const std::int64_t column = corner.column + j * image.column_step;
+    offset[j] = column >= 0 && column < image.width ? column * image.channels : -1;
+  }
+  for (int i = 0; i < Map::kIn; ++i) {
+    const std::int64_t row = corner.row + i * image.row_step;
+    const bool inside = row >= 0 && row < image.height;
+    const std::int64_t first = (corner.image * image.height + row) * image.width * image.channels;
+    for (int j = 0; j < Map::kIn; ++j) pixel[i][j] = inside && offset[j] >= 0 ? images + first + offset[j] : zeros;
+  }
   for_vectors(begin, end, [&](std::int64_t c, std::int64_t count) NV_INLINE_LAMBDA {
     transform_square<Map>([&](int i, int j) NV_INLINE_LAMBDA { return load_some(pixel[i][j] + c, count); },
                           [&](int i, int j, vf v) NV_INLINE_LAMBDA { store(to + i * to_row + j * to_column + c, v); });
