@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Does the less exact convolution harm training? Train the same network with each, and compare.
 
-    python -m nervure.bench.conv_accuracy [--epochs 30] [--seeds 5]
+    python -m nervure.bench.conv_accuracy [--kernel 3] [--epochs 30] [--seeds 5]
 
-A network of three 3 x 3 convolutions learns scikit-learn's digits (needs scikit-learn) from the
-same weights and in the same order of images, once for each algorithm. Printed are, for each, the
-largest error of one layer's results, the loss and the test accuracy after every tenth epoch, and
-after the last one their mean and spread over the seeds.
+A network of three 3 x 3 (or 5 x 5) convolutions learns scikit-learn's digits (needs scikit-learn)
+from the same weights and in the same order of images, once for each algorithm. Printed are, for
+each, the largest error of one layer's results, the loss and the test accuracy after every tenth
+epoch, and after the last one their mean and spread over the seeds.
 """
 
 from __future__ import annotations
@@ -23,48 +23,53 @@ from nervure.nn import functional as F
 
 from .data import floats
 
-# What the user chooses: (algorithm, accuracy).
+# What the user chooses, for each kernel: (algorithm, accuracy).
 CHOICES = {
-    "direct": ("direct", "fast"),
-    "F(2,3), accurate": ("winograd", "accurate"),
-    "F(4,3), fast": ("winograd", "fast"),
+    3: {
+        "direct": ("direct", "fast"),
+        "F(2,3), accurate": ("winograd", "accurate"),
+        "F(4,3), fast": ("winograd", "fast"),
+    },
+    5: {"direct, accurate": ("auto", "accurate"), "F(4,5), fast": ("winograd", "fast")},
 }
 
 
-def network() -> nn.Sequential:
-    """A network all of whose 3 x 3 convolutions but the first can go either way."""
+def network(kernel: int) -> nn.Sequential:
+    """A network all of whose convolutions but the first can go either way."""
+    half = kernel // 2
     return nn.Sequential(
         nn.Unflatten(1, (1, 8, 8)),
-        nn.Conv2d(1, 32, 3, padding=1, activation="relu"),
-        nn.Conv2d(32, 64, 3, padding=1, bias=False),
+        nn.Conv2d(1, 32, kernel, padding=half, activation="relu"),
+        nn.Conv2d(32, 64, kernel, padding=half, bias=False),
         nn.BatchNorm2d(64, activation="relu"),
         nn.MaxPool2d(2),
-        nn.Conv2d(64, 64, 3, padding=1, bias=False),
+        nn.Conv2d(64, 64, kernel, padding=half, bias=False),
         nn.BatchNorm2d(64, activation="relu"),
         nn.Flatten(),
         nn.Linear(64 * 16, 10),
     )
 
 
-def layer_error(channels: int = 128) -> float:
+def layer_error(kernel: int, channels: int = 128) -> float:
     """Largest error of a layer of so many channels, as a share of its largest result."""
-    x, w = floats(4, channels, 16, 16), floats(channels, channels, 3, 3)
-    padded = np.pad(x.astype(np.float64), ((0, 0), (0, 0), (1, 1), (1, 1)))
+    x, w = floats(4, channels, 16, 16), floats(channels, channels, kernel, kernel)
+    half = kernel // 2
+    padded = np.pad(x.astype(np.float64), ((0, 0), (0, 0), (half, half), (half, half)))
     want = np.zeros(x.shape)
-    for r in range(3):
-        for s in range(3):
+    for r in range(kernel):
+        for s in range(kernel):
             window = padded[:, :, r : r + 16, s : s + 16]
             want += np.einsum("nchw,kc->nkhw", window, w[:, :, r, s], optimize=True)
     with nv.no_grad():
-        got = F.conv2d(nv.tensor(x), nv.tensor(w), padding=1).numpy()
+        got = F.conv2d(nv.tensor(x), nv.tensor(w), padding=half).numpy()
     return float(np.abs(got - want).max() / np.abs(want).max())
 
 
-def train(data: Any, seed: int, epochs: int) -> list[tuple[float, float, float]]:
+def train(data: Any, kernel: int, seed: int, epochs: int) -> list[tuple[float, float, float]]:
     """Loss of the last epoch's batches, test loss and test accuracy, after every epoch."""
     training, _, test = data
     nv.manual_seed(seed)
-    net = network()
+    net = network(kernel)
     adam = optim.Adam(net.parameters(), lr=1e-3)
     rng = np.random.default_rng(seed)
     history = []
@@ -88,17 +93,19 @@ def train(data: Any, seed: int, epochs: int) -> list[tuple[float, float, float]]
 def main() -> None:
     """Print the comparison."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--kernel", type=int, choices=sorted(CHOICES), default=3)
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--seeds", type=int, default=5)
     options = parser.parse_args()
     before = nv.get_conv_algorithm(), nv.get_conv_accuracy()
     try:
-        for name, (algorithm, accuracy) in CHOICES.items():
+        for name, (algorithm, accuracy) in CHOICES[options.kernel].items():
             nv.set_conv_algorithm(algorithm)
             nv.set_conv_accuracy(accuracy)
-            print(f"{name}: error of a layer of 128 channels {layer_error():.1e}")
+            error = layer_error(options.kernel)
+            print(f"{name}: error of a layer of 128 channels {error:.1e}")
             runs = [
-                train(digits.load_digits(seed), seed, options.epochs)
+                train(digits.load_digits(seed), options.kernel, seed, options.epochs)
                 for seed in range(options.seeds)
             ]
             for epoch in [*range(10, options.epochs, 10), options.epochs]:

@@ -34,7 +34,7 @@ enum class ConvAlgorithm : int { automatic, im2col, direct, winograd };
 
 struct ConvOptions {
   ConvAlgorithm algorithm = ConvAlgorithm::automatic;
-  bool fast = true;  // Winograd with the larger tile: fewer products, some four times the rounding error
+  bool fast = true;  // Winograd with the larger tile, and for 5x5: fewer products, some four times the rounding error
 };
 
 // Outputs are overwritten and overlap no input. N may be 0.

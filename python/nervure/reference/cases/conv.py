@@ -132,6 +132,15 @@ def _image_rows() -> list[Case]:
         rows.append(_case("conv2d", x, weight, padding=size // 2))
         rows.append(_case("conv2d", x, weight, stride=2, padding=3))
     rows += [_case("conv2d", (2, c, 5, 6), (k, c, 1, 1)) for c, k in ((1, 1), (7, 33), (33, 16))]
+    # 5x5 and dilated 3x3 in tiles, from channels that leave lanes empty
+    for channels, outputs, size, parameters in (
+        *((20, 24, 5, {"padding": 2}), (17, 33, 5, {"padding": (0, 4)}), (33, 5, 5, {})),
+        *((20, 17, 3, {"padding": 2, "dilation": 2}), (17, 20, 3, {"dilation": (2, 3)})),
+        *((33, 20, 3, {"padding": (4, 1), "dilation": (2, 1)}),),
+        *((16, 20, 5, {"padding": (4, 2), "dilation": (2, 1), "activation": "tanh"}),),
+    ):
+        x, weight = (2, channels, 9, 11), (outputs, channels, size, size)
+        rows.append(_case("conv2d", x, weight, **parameters))
     # Lines of pixels under few weights: tiles of 8, 11 or 14 pixels, or 4 to 6; the last overlaps
     for channels, outputs, width, size in (
         *((1, 33, 14, 3), (2, 17, 11, 3), (1, 6, 28, 5), (3, 16, 8, 3), (3, 70, 23, 3)),
