@@ -94,7 +94,7 @@ FIRST_LAYERS = {
 FAST = [
     name
     for name, layer in LAYERS.items()
-    if layer.kernel in (3, 5) and layer.stride == layer.groups == 1 and layer.inputs >= 16
+    if layer.kernel in (3, 5) and layer.stride == layer.groups == 1
 ]
 
 
