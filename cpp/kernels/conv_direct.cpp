@@ -89,7 +89,8 @@ class Unit {
                     job_.column_step,
                     job_.sweep.columns,
                     columns,
-                    job_.activation == Activation::relu};
+                    job_.activation == Activation::relu,
+                    first == 0};
       for (std::int64_t i = 0; i < pixels_; i += job_.sweep.columns) {
         conv_line(vectors_, line);
         if (job_.activation != Activation::none && job_.activation != Activation::relu)

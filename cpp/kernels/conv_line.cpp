@@ -42,6 +42,38 @@ NV_INLINE void store_tile(vf (&acc)[Rows][Vectors], const ConvLine& line, float*
       store_some(y + v * kLanes, acc[r][v], v < Vectors - 1 ? std::int64_t{kLanes} : last);
 }
 
+/// One run of products; every step of a bringing one fetches a pair of cache lines from `ahead` on.
+template <bool Brings, int Rows, int Vectors>
+NV_INLINE void add_run(const float* x, std::int64_t step, std::int64_t length, const float*& b, const float*& ahead,
+                       vf (&acc)[Rows][Vectors]) {
+  constexpr int kQuads = (Rows + 3) / 4;
+  constexpr std::int64_t kPair = 32;
+  const float*
+      from[kQuads];  // every fourth pixel: those between are at multiples of the step that addresses can have
+#pragma GCC unroll 4
+  for (int q = 0; q < kQuads; ++q) {
+    from[q] = x + 4 * q * step;
+    asm("" : "+r"(from[q]));
+  }
+  for (std::int64_t left = length; left > 0; --left, b += Vectors * kLanes) {
+    vf row[Vectors];
+#pragma GCC unroll 2
+    for (int v = 0; v < Vectors; ++v) row[v] = load(b + v * kLanes);
+#pragma GCC unroll 16
+    for (int r = 0; r < Rows; ++r) {
+      const vf factor = broadcast(from[r / 4][r % 4 * step]);
+#pragma GCC unroll 2
+      for (int v = 0; v < Vectors; ++v) acc[r][v] = fma(factor, row[v], acc[r][v]);
+    }
+#pragma GCC unroll 4
+    for (int q = 0; q < kQuads; ++q) ++from[q];
+    if constexpr (Brings) {
+      __builtin_prefetch(ahead, 0, 3);
+      ahead += kPair;
+    }
+  }
+}
+
 template <int Rows, int Vectors>
 NV_INLINE void run_tile(const ConvLine& line, const vf (&bias)[Vectors], const float* x, float* y) {
   vf acc[Rows][Vectors];
@@ -50,31 +82,14 @@ NV_INLINE void run_tile(const ConvLine& line, const vf (&bias)[Vectors], const f
 #pragma GCC unroll 2
     for (int v = 0; v < Vectors; ++v) acc[r][v] = bias[v];
   }
-  constexpr int kQuads = (Rows + 3) / 4;
   const std::int64_t step = line.x_step;
   const float* b = line.weights;
-  for (std::int64_t run = 0; run < line.runs; ++run) {
-    const float*
-        from[kQuads];  // every fourth pixel: those between are at multiples of the step that addresses can have
-#pragma GCC unroll 4
-    for (int q = 0; q < kQuads; ++q) {
-      from[q] = x + line.offset[run] + 4 * q * step;
-      asm("" : "+r"(from[q]));
-    }
-    for (std::int64_t left = line.length; left > 0; --left, b += Vectors * kLanes) {
-      vf row[Vectors];
-#pragma GCC unroll 2
-      for (int v = 0; v < Vectors; ++v) row[v] = load(b + v * kLanes);
-#pragma GCC unroll 16
-      for (int r = 0; r < Rows; ++r) {
-        const vf factor = broadcast(from[r / 4][r % 4 * step]);
-#pragma GCC unroll 2
-        for (int v = 0; v < Vectors; ++v) acc[r][v] = fma(factor, row[v], acc[r][v]);
-      }
-#pragma GCC unroll 4
-      for (int q = 0; q < kQuads; ++q) ++from[q];
-    }
-  }
+  const float* ahead = y + Rows * line.y_step;  // what the next tile writes
+  const float* const all = ahead + (line.brings ? Rows * line.y_step : 0);
+  std::int64_t run = 0;
+  for (; run < line.runs && ahead < all; ++run)
+    add_run<true>(x + line.offset[run], step, line.length, b, ahead, acc);
+  for (; run < line.runs; ++run) add_run<false>(x + line.offset[run], step, line.length, b, ahead, acc);
   if (line.relu)
 #pragma GCC unroll 16
     for (int r = 0; r < Rows; ++r)

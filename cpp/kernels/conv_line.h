@@ -21,6 +21,7 @@ struct ConvLine {
   float* y;
   std::int64_t y_step, pixels, columns;  // columns of the panel; its last vector may have fewer than kLanes
   bool relu;
+  bool brings;  // fetches the memory that it will write, and what lies between
 };
 
 /// Few enough products for weights in the first-level cache, and pixels of which tiles compute few twice.
