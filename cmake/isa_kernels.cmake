@@ -16,8 +16,8 @@ set(kernel_options -O1 -fstrict-aliasing -finline-functions -fexpensive-optimiza
                    -Wno-uninitialized -Wno-maybe-uninitialized)
 # What gains from all of -O3: many sums or constants kept in registers.
 set_source_files_properties(cpp/kernels/gemm_tile.cpp cpp/kernels/gemv.cpp cpp/kernels/conv_tile.cpp
-                            cpp/kernels/conv_line.cpp cpp/kernels/conv_depthwise.cpp cpp/kernels/row_norm.cpp
-                            cpp/kernels/unary.cpp cpp/kernels/optim.cpp PROPERTIES
+                            cpp/kernels/conv_line.cpp cpp/kernels/conv_slide.cpp cpp/kernels/conv_depthwise.cpp
+                            cpp/kernels/row_norm.cpp cpp/kernels/unary.cpp cpp/kernels/optim.cpp PROPERTIES
                             COMPILE_OPTIONS -O3
                             SKIP_PRECOMPILE_HEADERS ON) # precompiled with other options they crash GCC 12
 

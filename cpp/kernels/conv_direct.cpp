@@ -20,6 +20,8 @@ constexpr std::int64_t kWeightFloats = 144 * 1024;
 constexpr std::int64_t kWeightFloats = 48 * 1024;
 #endif
 
+constexpr std::int64_t kFarFloats = 128 * 1024;  // a target that need not lie in the second-level cache
+
 /// A sweep over all images with the weights of its taps. Every target pixel is a row of the product
 /// [pixels x depth] [depth x outputs], one for each group.
 struct Job {
@@ -90,7 +92,7 @@ class Unit {
                     job_.sweep.columns,
                     columns,
                     job_.activation == Activation::relu,
-                    first == 0};
+                    vectors_ == 2 && first == 0 && job_.images * job_.image_step > kFarFloats};
       for (std::int64_t i = 0; i < pixels_; i += job_.sweep.columns) {
         conv_line(vectors_, line);
         if (job_.activation != Activation::none && job_.activation != Activation::relu)

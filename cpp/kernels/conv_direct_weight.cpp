@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The gradient of the weights: products summed over pixels instead of taps. Rows of a tile are taps and channels,
 // which lie at fixed distances from the pixel; columns are output channels.
-#include <cstdlib>
 #include "core/scratch.h"
 #include "kernels/conv_direct.h"
 #include "kernels/conv_parts.h"
@@ -17,7 +16,7 @@ constexpr std::int64_t kPanelFloats = 24 * 1024;    // of dy under one panel: st
 constexpr std::int64_t kSectionFloats = 96 * 1024;  // of dW that a task adds to: stays there
 constexpr std::int64_t kCopyFloats = 96 * 1024;     // of x around a block of pixels
 constexpr std::int64_t kMostRows = 64;              // of pixels in a block
-constexpr int kSlideVectors = 2;
+constexpr int kSlideVectors = 2;                    // of a panel that gains from sliding
 constexpr std::int64_t kPackedDepth = 48;           // rows of dW that pay for copying dy
 
 /// Columns of dW under one tile, all of one group.
@@ -33,7 +32,8 @@ struct Job {
   const std::int64_t* offset;          // of the runs
   Panels panels;                       // of a group's outputs
   std::int64_t images, rows, columns;  // of output pixels in a block; several images only if all of each
-  bool packs, slides;
+  bool packs;                          // dy under a panel that does not slide
+  bool slides;                         // narrow panels under neighbouring taps
 
   std::int64_t width() const {
     return static_cast<std::int64_t>(larger(panels.vectors[0], panels.vectors[1])) * kLanes;
@@ -92,37 +92,35 @@ class Block {
     }
   }
 
-  /// All taps of a kernel row at once for some rows and channels, over few rows of pixels that stay in the first-level
-  /// cache.
+  /// All taps of a kernel row at once, for some of the rows and channels of the kernel at a time.
   void in_slides(const float* x, const float* b, const Panel& panel) {
     const std::int64_t inputs = v_.group_inputs(), tap_step = inputs * v_.K, runs_of_row = job_.plan.count / v_.R;
     const RowTiles tiles = cut_rows(v_.R * inputs, slide_factors(v_.S));
-    static const std::int64_t kRows = getenv("NVR") ? atoi(getenv("NVR")) : 1;
-    for (std::int64_t first = 0; first < runs_.count; first += kRows)
-      for (std::int64_t column = 0; column < panel.columns; column += kLanes) {
-        const SlideRows rows{runs_.offset + first,
-                             smaller(kRows, runs_.count - first),
-                             runs_.length,
-                             runs_.step,
-                             v_.K,
-                             b + first * runs_.length * v_.K + column,
-                             smaller(panel.columns - column, kLanes)};
-        std::int64_t r = 0, c = 0;
-        for (std::int64_t t = 0; t < tiles.count; ++t) {
-          const int factors = tiles.height + (t < tiles.taller);
-          const float* from[kSlideFactors];
-          float* to[kSlideFactors];
-          for (int i = 0; i < factors; ++i) {
-            from[i] = x + panel.first_input + job_.offset[r * runs_of_row] + c;
-            to[i] = sum_ + (r * v_.S * inputs + c) * v_.K + panel.column + column;
-            if (++c == inputs) {
-              c = 0;
-              ++r;
-            }
+    for (std::int64_t column = 0; column < panel.columns; column += kLanes) {
+      const SlideRows rows{runs_.offset,
+                           runs_.count,
+                           runs_.length,
+                           runs_.step,
+                           b + column,
+                           v_.K,
+                           smaller(panel.columns - column, kLanes)};
+      float* const sum = sum_ + panel.column + column;
+      std::int64_t r = 0, c = 0;
+      for (std::int64_t t = 0; t < tiles.count; ++t) {
+        const int factors = tiles.height + (t < tiles.taller);
+        const float* from[kSlideFactors];
+        float* to[kSlideFactors];
+        for (int i = 0; i < factors; ++i) {
+          from[i] = x + panel.first_input + job_.offset[r * runs_of_row] + c;
+          to[i] = sum + (r * v_.S * inputs + c) * v_.K;
+          if (++c == inputs) {
+            c = 0;
+            ++r;
           }
-          slide(v_.S, factors, rows, from, to, tap_step, accumulate_ || first > 0);
         }
+        slide(v_.S, factors, rows, from, to, tap_step, accumulate_);
       }
+    }
   }
 
   bool is_dense(const Panel& panel) const {
@@ -198,7 +196,7 @@ void direct_backward_weight(const Conv& v, const float* x, const float* dy, floa
   job.panels = cut_panels(v.group_outputs());
   job.packs = v.K > job.width() && v.depth() >= kPackedDepth;
   cut_blocks(v, job);
-  job.slides = slide_factors(v.S) > 0 && v.stride_w == 1 && v.dilation_w == 1 && job.columns == v.Q && v.Q >= v.S && !getenv("NVX");
+  job.slides = slide_factors(v.S) > 0 && v.stride_w == 1 && v.dilation_w == 1 && job.columns == v.Q && v.Q >= v.S;
 
   const std::int64_t panels = v.groups * job.panels_of_group();
   const std::int64_t in_section = larger(kSectionFloats / (v.depth() * job.width()), 1);

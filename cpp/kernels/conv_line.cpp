@@ -42,36 +42,46 @@ NV_INLINE void store_tile(vf (&acc)[Rows][Vectors], const ConvLine& line, float*
       store_some(y + v * kLanes, acc[r][v], v < Vectors - 1 ? std::int64_t{kLanes} : last);
 }
 
-/// One run of products; every step of a bringing one fetches a pair of cache lines from `ahead` on.
-template <bool Brings, int Rows, int Vectors>
-NV_INLINE void add_run(const float* x, std::int64_t step, std::int64_t length, const float*& b, const float*& ahead,
-                       vf (&acc)[Rows][Vectors]) {
-  constexpr int kQuads = (Rows + 3) / 4;
+/// `Steps` products of each pixel; a bringing step fetches a pair of cache lines.
+template <int Steps, bool Brings, int Rows, int Vectors, int Quads>
+NV_INLINE void add_steps(const float* (&from)[Quads], std::int64_t x_step, const float*& b, const float*& ahead,
+                         vf (&acc)[Rows][Vectors]) {
   constexpr std::int64_t kPair = 32;
-  const float*
-      from[kQuads];  // every fourth pixel: those between are at multiples of the step that addresses can have
-#pragma GCC unroll 4
-  for (int q = 0; q < kQuads; ++q) {
-    from[q] = x + 4 * q * step;
-    asm("" : "+r"(from[q]));
-  }
-  for (std::int64_t left = length; left > 0; --left, b += Vectors * kLanes) {
+#pragma GCC unroll 3
+  for (int i = 0; i < Steps; ++i) {
     vf row[Vectors];
 #pragma GCC unroll 2
-    for (int v = 0; v < Vectors; ++v) row[v] = load(b + v * kLanes);
+    for (int v = 0; v < Vectors; ++v) row[v] = load(b + (i * Vectors + v) * kLanes);
+    if constexpr (Brings) __builtin_prefetch(ahead + i * kPair, 0, 3);
 #pragma GCC unroll 16
     for (int r = 0; r < Rows; ++r) {
-      const vf factor = broadcast(from[r / 4][r % 4 * step]);
+      const vf factor = broadcast(from[r / 4][r % 4 * x_step + i]);
 #pragma GCC unroll 2
       for (int v = 0; v < Vectors; ++v) acc[r][v] = fma(factor, row[v], acc[r][v]);
     }
-#pragma GCC unroll 4
-    for (int q = 0; q < kQuads; ++q) ++from[q];
-    if constexpr (Brings) {
-      __builtin_prefetch(ahead, 0, 3);
-      ahead += kPair;
-    }
   }
+#pragma GCC unroll 4
+  for (int q = 0; q < Quads; ++q) from[q] += Steps;
+  b += Steps * Vectors * kLanes;
+  if constexpr (Brings) ahead += Steps * kPair;
+}
+
+template <bool Brings, int Rows, int Vectors>
+NV_INLINE void add_run(const float* x, std::int64_t x_step, std::int64_t length, const float*& b, const float*& ahead,
+                       vf (&acc)[Rows][Vectors]) {
+  constexpr int kQuads = (Rows + 3) / 4;
+  // Runs are taps of few channels, often three of them. Where the sums take nearly all registers GCC would spill some,
+  // and under one vector the loads of the pixels are what takes the time.
+  constexpr int kSteps = kLanes == 16 && Vectors == 2 && Rows < kHeights[0] ? 3 : 1;
+  const float* from[kQuads];  // every fourth pixel: those between are at multiples of the step that addresses can have
+#pragma GCC unroll 4
+  for (int q = 0; q < kQuads; ++q) {
+    from[q] = x + 4 * q * x_step;
+    asm("" : "+r"(from[q]));
+  }
+  for (; length >= kSteps; length -= kSteps) add_steps<kSteps, Brings>(from, x_step, b, ahead, acc);
+  if constexpr (kSteps > 1)
+    for (; length > 0; --length) add_steps<1, Brings>(from, x_step, b, ahead, acc);
 }
 
 template <int Rows, int Vectors>
@@ -87,8 +97,7 @@ NV_INLINE void run_tile(const ConvLine& line, const vf (&bias)[Vectors], const f
   const float* ahead = y + Rows * line.y_step;  // what the next tile writes
   const float* const all = ahead + (line.brings ? Rows * line.y_step : 0);
   std::int64_t run = 0;
-  for (; run < line.runs && ahead < all; ++run)
-    add_run<true>(x + line.offset[run], step, line.length, b, ahead, acc);
+  for (; run < line.runs && ahead < all; ++run) add_run<true>(x + line.offset[run], step, line.length, b, ahead, acc);
   for (; run < line.runs; ++run) add_run<false>(x + line.offset[run], step, line.length, b, ahead, acc);
   if (line.relu)
 #pragma GCC unroll 16

@@ -99,7 +99,7 @@ using Function = void (*)(const SlideRows& rows, const float* const* x, float* c
 
 template <int Taps, int Most, int Factors>
 void slide_some(const SlideRows& rows, const float* const* x, float* const* sum, std::int64_t tap_step,
-                   bool accumulate) {
+                bool accumulate) {
   if constexpr (Factors <= Most) {
     if (rows.lanes == kLanes)
       run<Taps, Factors, false>(rows, x, sum, tap_step, accumulate);
@@ -110,9 +110,8 @@ void slide_some(const SlideRows& rows, const float* const* x, float* const* sum,
 
 template <int Taps, int Most>
 constexpr Function kFunctions[kSlideFactors] = {
-    slide_some<Taps, Most, 1>, slide_some<Taps, Most, 2>, slide_some<Taps, Most, 3>,
-    slide_some<Taps, Most, 4>, slide_some<Taps, Most, 5>, slide_some<Taps, Most, 6>,
-    slide_some<Taps, Most, 7>, slide_some<Taps, Most, 8>};
+    slide_some<Taps, Most, 1>, slide_some<Taps, Most, 2>, slide_some<Taps, Most, 3>, slide_some<Taps, Most, 4>,
+    slide_some<Taps, Most, 5>, slide_some<Taps, Most, 6>, slide_some<Taps, Most, 7>, slide_some<Taps, Most, 8>};
 
 }  // namespace
 
