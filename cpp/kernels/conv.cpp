@@ -110,8 +110,22 @@ Path choose_data(const Conv& v, ConvOptions options) {
 
 // ---- 1x1: x is (pixels, C), w is (C / groups, K), y is (pixels, K) ------------------------------------------------
 
+/// Much memory under few weights: what takes the time is to read and write the pixels, and the direct kernel fetches
+/// them early.
+bool is_line_product(const Conv& v) {
+  constexpr std::int64_t kWeights = 16 * 1024, kPixelFloats = 2'000'000;
+  return v.groups == 1 && v.C * v.K <= kWeights && v.N * v.P * v.Q * (v.C + v.K) >= kPixelFloats;
+}
+
+/// All pixels in one line.
+Conv as_line(const Conv& v) {
+  const std::int64_t pixels = v.N * v.P * v.Q;
+  return {1, 1, pixels, v.C, v.K, 1, 1, 1, pixels};
+}
+
 void product_forward(const Conv& v, const float* x, const float* w, const float* bias, Activation activation,
                      float* y) {
+  if (is_line_product(v)) return direct_forward(as_line(v), x, w, bias, activation, y);
   const std::int64_t inputs = v.group_inputs(), outputs = v.group_outputs();
   for (std::int64_t g = 0; g < v.groups; ++g) {
     Gemm product{v.N * v.P * v.Q, outputs, inputs, x + g * inputs,  v.C, false,
@@ -124,6 +138,7 @@ void product_forward(const Conv& v, const float* x, const float* w, const float*
 
 void product_backward_data(const Conv& v, const float* dy, const float* w, const float* bias, Activation activation,
                            float* dx) {
+  if (is_line_product(v)) return direct_backward_data(as_line(v), dy, w, bias, activation, dx);
   const std::int64_t inputs = v.group_inputs(), outputs = v.group_outputs();
   for (std::int64_t g = 0; g < v.groups; ++g) {
     Gemm product{v.N * v.P * v.Q, inputs, outputs, dy + g * outputs, v.K, false,

@@ -15,6 +15,9 @@ constexpr int kHeights[3] = {14, 11, 8};
 constexpr int kHeights[3] = {6, 5, 4};
 #endif
 
+constexpr std::int64_t kPair = 32;      // floats of two cache lines: the second one comes by itself
+constexpr std::int64_t kShortRun = 32;  // all of which may bring something: more than asked for, but undivided
+
 /// Which of the heights computes a line soonest; a tile costs about one pixel more than it has.
 int best_height(std::int64_t pixels) {
   int best = 2;
@@ -46,7 +49,6 @@ NV_INLINE void store_tile(vf (&acc)[Rows][Vectors], const ConvLine& line, float*
 template <int Steps, bool Brings, int Rows, int Vectors, int Quads>
 NV_INLINE void add_steps(const float* (&from)[Quads], std::int64_t x_step, const float*& b, const float*& ahead,
                          vf (&acc)[Rows][Vectors]) {
-  constexpr std::int64_t kPair = 32;
 #pragma GCC unroll 3
   for (int i = 0; i < Steps; ++i) {
     vf row[Vectors];
@@ -85,7 +87,8 @@ NV_INLINE void add_run(const float* x, std::int64_t x_step, std::int64_t length,
 }
 
 template <int Rows, int Vectors>
-NV_INLINE void run_tile(const ConvLine& line, const vf (&bias)[Vectors], const float* x, float* y) {
+NV_INLINE void run_tile(const ConvLine& line, const vf (&bias)[Vectors], const float* x, const float* ahead,
+                        std::int64_t pairs, float* y) {
   vf acc[Rows][Vectors];
 #pragma GCC unroll 16
   for (int r = 0; r < Rows; ++r) {
@@ -94,10 +97,13 @@ NV_INLINE void run_tile(const ConvLine& line, const vf (&bias)[Vectors], const f
   }
   const std::int64_t step = line.x_step;
   const float* b = line.weights;
-  const float* ahead = y + Rows * line.y_step;  // what the next tile writes
-  const float* const all = ahead + (line.brings ? Rows * line.y_step : 0);
   std::int64_t run = 0;
-  for (; run < line.runs && ahead < all; ++run) add_run<true>(x + line.offset[run], step, line.length, b, ahead, acc);
+  for (; run < line.runs && pairs > 0; ++run, pairs -= line.length) {
+    const float* const from = x + line.offset[run];
+    const std::int64_t bringing = line.length <= kShortRun ? line.length : smaller(line.length, pairs);
+    add_run<true>(from, step, bringing, b, ahead, acc);
+    if (bringing < line.length) add_run<false>(from + bringing, step, line.length - bringing, b, ahead, acc);
+  }
   for (; run < line.runs; ++run) add_run<false>(x + line.offset[run], step, line.length, b, ahead, acc);
   if (line.relu)
 #pragma GCC unroll 16
@@ -116,12 +122,14 @@ void run_line(const ConvLine& line) {
   if (line.bias) load_columns<Vectors>(line.bias, line.columns, bias);
   if (line.pixels < Rows) {
     for (std::int64_t j = 0; j < line.pixels; ++j)
-      run_tile<1, Vectors>(line, bias, line.x + j * line.x_step, line.y + j * line.y_step);
+      run_tile<1, Vectors>(line, bias, line.x + j * line.x_step, nullptr, 0, line.y + j * line.y_step);
     return;
   }
-  for (std::int64_t j = 0; j < line.pixels; j += Rows) {
+  const std::int64_t pairs = line.ahead ? (Rows * line.ahead_step + kPair - 1) / kPair : 0;
+  const float* ahead = line.ahead;
+  for (std::int64_t j = 0; j < line.pixels; j += Rows, ahead += Rows * line.ahead_step) {
     const std::int64_t first = smaller(j, line.pixels - Rows);
-    run_tile<Rows, Vectors>(line, bias, line.x + first * line.x_step, line.y + first * line.y_step);
+    run_tile<Rows, Vectors>(line, bias, line.x + first * line.x_step, ahead, pairs, line.y + first * line.y_step);
   }
 }
 
