@@ -156,7 +156,7 @@ def test_taps_that_slide_along_a_row(
 LINES: tuple[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]], ...] = (
     ((5, 3, 32, 32), (33, 3, 3, 3), {"padding": 1, "activation": "relu"}),
     ((3, 3, 61, 63), (64, 3, 5, 7), {"padding": 3, "stride": 2, "activation": "gelu"}),
-    ((2, 20, 150, 157), (70, 20, 1, 1), {"activation": "relu"}),  # and inputs
+    ((1, 100, 96, 96), (120, 100, 1, 1), {"activation": "relu"}),  # and inputs
 )
 
 

@@ -110,11 +110,12 @@ Path choose_data(const Conv& v, ConvOptions options) {
 
 // ---- 1x1: x is (pixels, C), w is (C / groups, K), y is (pixels, K) ------------------------------------------------
 
-/// Much memory under few weights: what takes the time is to read and write the pixels, and the direct kernel fetches
-/// them early.
+/// Much memory under few weights, but more of these than stay in the first-level cache: the direct kernel fetches in time
+/// what it reads and writes next. (It asks for more instructions than gemm(), which narrow vectors have no room for.)
 bool is_line_product(const Conv& v) {
-  constexpr std::int64_t kWeights = 16 * 1024, kPixelFloats = 2'000'000;
-  return v.groups == 1 && v.C * v.K <= kWeights && v.N * v.P * v.Q * (v.C + v.K) >= kPixelFloats;
+  constexpr std::int64_t kFewest = 8 * 1024, kMost = 16 * 1024, kPixelFloats = 2'000'000;
+  return kLanes == 16 && v.groups == 1 && v.C * v.K > kFewest && v.C * v.K <= kMost &&
+         v.N * v.P * v.Q * (v.C + v.K) >= kPixelFloats;
 }
 
 /// All pixels in one line.
