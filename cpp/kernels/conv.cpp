@@ -110,8 +110,8 @@ Path choose_data(const Conv& v, ConvOptions options) {
 
 // ---- 1x1: x is (pixels, C), w is (C / groups, K), y is (pixels, K) ------------------------------------------------
 
-/// Much memory under few weights, but more of these than stay in the first-level cache: the direct kernel fetches in time
-/// what it reads and writes next. (It asks for more instructions than gemm(), which narrow vectors have no room for.)
+/// Much memory under few weights, but more of these than stay in the first-level cache: the direct kernel fetches in
+/// time what it reads and writes next. (It takes more instructions than gemm(): too many with narrow vectors.)
 bool is_line_product(const Conv& v) {
   constexpr std::int64_t kFewest = 8 * 1024, kMost = 16 * 1024, kPixelFloats = 2'000'000;
   return kLanes == 16 && v.groups == 1 && v.C * v.K > kFewest && v.C * v.K <= kMost &&
