@@ -131,7 +131,7 @@ def test_few_pixels_with_many_weights(
     _compare(np.random.default_rng(5), x_shape, w_shape, parameters, 4)
 
 
-# Gradients of weights whose taps slide along a row: few output channels of a group, three or five taps.
+# Gradients of weights whose taps slide along a row: three or five, under few output channels.
 SLIDING: tuple[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]], ...] = (
     ((3, 1, 9, 9), (6, 1, 5, 5), {"padding": 2}),
     ((2, 7, 5, 5), (16, 7, 5, 5), {}),  # a single pixel: fewer than taps
