@@ -17,44 +17,63 @@ class Forward {
         H_(layer.hidden),
         S_(gate_stride(layer.hidden)),
         h_(s_, saved.h, H_, saved.keep, layer.h0, h_n),
-        recurrent_(layer.w_hh, H_, false, H_, 1, H_, s_.batch) {}
+        input_(layer.w_ih, H_, false, layer.input, 1, H_, s_.batch),
+        recurrent_(layer.w_hh, H_, false, H_, 1, H_, s_.batch),
+        ahead_(input_.is_far()),
+        sums_(static_cast<std::size_t>((ahead_ ? s_.total : s_.batch) * S_)),
+        fetch_x_(layer.input, 1, 0, layer.input, recurrent_.depth(), recurrent_.depth() * 3 / 4),
+        fetch_h_(H_, 1, 0, H_, recurrent_.depth(), recurrent_.depth() * 3 / 4),
+        fetch_y_(H_, 1, 0, y.row_step, recurrent_.depth(), recurrent_.depth() * 3 / 4) {}
 
   void run() {
     const core::Scratch<float> bias(static_cast<std::size_t>(H_));
-    const InputProjection input(s_, layer_.x, layer_.input, layer_.w_ih, H_,
-                                add_biases(layer_.b_ih, layer_.b_hh, H_, bias.get()), 0, H_, saved_.gates, S_);
-    const Packing packing(recurrent_, s_.steps >= kFewSteps);
+    bias_ = add_biases(layer_.b_ih, layer_.b_hh, H_, bias.get());
+    const bool packs = s_.steps >= kFewSteps;
+    const Packing packing(recurrent_, packs), packing_x(input_, packs);
     const Split split = split_steps(s_, H_ * H_, recurrent_.panels(), true);
     const Walk walk{s_.steps, s_.reverse};
     h_.keep_others();
+    if (ahead_) input_.multiply_all(layer_.x, layer_.input, s_.total, sums_.get(), S_, false, bias_);
     over_time(
-        s_, walk, split, recurrent_.panels(), input.block(split.rows), s_.steps,
-        [&](std::int64_t i, std::int64_t end, std::int64_t first, std::int64_t last) {
-          input.run(i, end, first, last);
-        },
+        s_, walk, split, recurrent_.panels(), s_.steps, s_.steps,
+        [](std::int64_t, std::int64_t, std::int64_t, std::int64_t) {},
         [&](std::int64_t i, std::int64_t first, std::int64_t last) {
           const std::int64_t t = walk.at(i);
           h_.begin(t, h_.beginning(t, first, last));
         },
         [&](std::int64_t i, std::int64_t first, std::int64_t last, std::int64_t panel, std::int64_t end) {
-          step(walk.at(i), running(s_, walk.at(i), first, last), panel, end);
+          const std::int64_t t = walk.at(i);
+          const RowRange rows = running(s_, t, first, last);
+          if (rows.size() == 0) return;
+          Fetch fetch;
+          if (!split.units && i + 1 < s_.steps) aim(t, walk.at(i + 1), rows, fetch);
+          for (; panel < end; ++panel) step(t, rows, panel, fetch);
         });
+    if (!saved_.keep) return;
+    for (std::int64_t j = 0; j < s_.batch; ++j) copy_row(h_.final_at(j), H_, saved_.h + (s_.total + j) * H_);
   }
 
  private:
-  void step(std::int64_t t, RowRange rows, std::int64_t first, std::int64_t last) {
-    if (rows.size() == 0) return;
-    for (std::int64_t panel = first; panel < last; ++panel)
-      recurrent_.multiply(0, panel, h_.at(t, rows.begin), H_, rows.size(),
-                          saved_.gates + (s_.offset[t] + rows.begin) * S_, S_, true, nullptr);
-    const std::int64_t begin = first * recurrent_.panel_width(), end = smaller(last * recurrent_.panel_width(), H_);
+  /// What step t writes, and what the next one reads of the input.
+  void aim(std::int64_t t, std::int64_t next, RowRange rows, Fetch& fetch) const {
+    fetch.add(fetch_h_, h_.after(t, rows.begin), rows.size());
+    fetch.add(fetch_y_, row_of_steps(s_, y_, t, rows.begin), rows.size());
+    if (!ahead_) fetch.add(fetch_x_, layer_.x + (s_.offset[next] + rows.begin) * layer_.input, rows.size());
+  }
+
+  void step(std::int64_t t, RowRange rows, std::int64_t panel, Fetch& fetch) const {
+    const std::int64_t first = s_.offset[t] + rows.begin;
+    float* const sums = sums_.get() + (ahead_ ? first : rows.begin) * S_;
+    if (!ahead_)
+      input_.multiply(0, panel, layer_.x + first * layer_.input, layer_.input, rows.size(), sums, S_, false, bias_);
+    recurrent_.multiply(0, panel, h_.at(t, rows.begin), H_, rows.size(), sums, S_, true, nullptr, &fetch);
+    const std::int64_t begin = panel * recurrent_.panel_width(), end = smaller(begin + recurrent_.panel_width(), H_);
     for (std::int64_t j = rows.begin; j < rows.end; ++j) {
-      float* const gate = saved_.gates + (s_.offset[t] + j) * S_;
+      const float* const sum = sums + (j - rows.begin) * S_;
       float *const h_out = h_.after(t, j), *const y = row_of_steps(s_, y_, t, j);
       for_vectors(begin, end, [&](std::int64_t u, std::int64_t n) NV_INLINE_LAMBDA {
-        const vf z = load_some(gate + u, n);
+        const vf z = load_some(sum + u, n);
         const vf h = layer_.relu ? max(vf{}, z) : tanh(z);  // in this order a NaN stays
-        store_some(gate + u, h, n);
         store_some(h_out + u, h, n);
         store_some(y + u, h, n);
       });
@@ -67,7 +86,11 @@ class Forward {
   const StepsOut& y_;
   std::int64_t H_, S_;
   StateFlow h_;
-  Factor recurrent_;
+  Factor input_, recurrent_;
+  bool ahead_;  // the input's products are far: formed for all steps at once
+  core::Scratch<float> sums_;
+  FetchPattern fetch_x_, fetch_h_, fetch_y_;
+  const float* bias_ = nullptr;
 };
 
 class Backward {
@@ -80,6 +103,7 @@ class Backward {
         H_(layer.hidden),
         S_(gate_stride(layer.hidden)),
         recurrent_(layer.w_hh, H_, true, H_, 1, H_, s_.batch),
+        h_(s_, saved.h, H_, true, nullptr, nullptr),
         dh_(s_, H_, dh_n),
         dgates_(static_cast<std::size_t>(s_.total * S_)) {}
 
@@ -96,30 +120,46 @@ class Backward {
     const Packing packing(recurrent_, true);
     const Split split = split_steps(s_, H_ * H_, recurrent_.panels(), true);
     const Walk walk{s_.steps, !s_.reverse};
+    const std::int64_t width = recurrent_.panel_width();
+    const StepFetch ahead(recurrent_, split, 1, H_, S_, dy_);
     over_time(s_, walk, split, recurrent_.panels(),
               [&](std::int64_t i, std::int64_t first, std::int64_t last, std::int64_t panel, std::int64_t end) {
-                if (i > 0) through_time(walk.at(i - 1), running(s_, walk.at(i - 1), first, last), panel, end);
-                const std::int64_t width = recurrent_.panel_width();
+                if (i > 0)
+                  through_time(walk.at(i - 1), running(s_, walk.at(i - 1), first, last), panel, end,
+                               i < s_.steps ? ahead_of(ahead, walk.at(i), first, last, panel * width) : Fetch());
                 if (i < s_.steps)
                   step(walk.at(i), running(s_, walk.at(i), first, last), panel * width, smaller(end * width, H_));
               });
   }
 
-  void through_time(std::int64_t t, RowRange rows, std::int64_t first, std::int64_t last) {
+  const float* h_after(std::int64_t t, std::int64_t j) const {
+    return h_.goes_on(t, j) ? h_.after(t, j) : saved_.h + (s_.total + j) * H_;
+  }
+
+  Fetch ahead_of(const StepFetch& step, std::int64_t t, std::int64_t first, std::int64_t last, std::int64_t u) const {
+    const RowRange rows = running(s_, t, first, last);
+    const std::int64_t at = (s_.offset[t] + rows.begin) * S_ + u;
+    const float* const dy = rows.size() > 0 ? row_of_steps(s_, dy_, t, rows.begin) : nullptr;
+    const float* const h = rows.size() > 0 ? h_after(t, rows.begin) : nullptr;
+    return step.of(rows.size(), nullptr, dgates_.get() + at, dy ? dy + u : nullptr, h ? h + u : nullptr);
+  }
+
+  void through_time(std::int64_t t, RowRange rows, std::int64_t first, std::int64_t last, Fetch fetch) {
     if (rows.size() == 0) return;
+    fetch.be_late(recurrent_.fetching_tiles(first, last, rows.size()));
     for (std::int64_t panel = first; panel < last; ++panel)
       recurrent_.multiply(0, panel, dgates_.get() + (s_.offset[t] + rows.begin) * S_, S_, rows.size(),
-                          dh_.at(rows.begin), H_, false, nullptr);
+                          dh_.at(rows.begin), H_, false, nullptr, &fetch);
   }
 
   void step(std::int64_t t, RowRange rows, std::int64_t begin, std::int64_t end) const {
     for (std::int64_t j = rows.begin; j < rows.end; ++j) {
-      const float* const gate = saved_.gates + (s_.offset[t] + j) * S_;
+      const float* const h_out = h_after(t, j);
       float* const d = dgates_.get() + (s_.offset[t] + j) * S_;
-      const float *const dy = row_of_steps(s_, dy_, t, j), *const dh_out = dh_.at(j);
+      const float *const dy = row_of_steps(s_, dy_, t, j), *const dh_in = dh_.at(j);
       for_vectors(begin, end, [&](std::int64_t u, std::int64_t n) NV_INLINE_LAMBDA {
-        const vf h = load_some(gate + u, n);
-        vf dh = load_some(dh_out + u, n);
+        const vf h = load_some(h_out + u, n);
+        vf dh = load_some(dh_in + u, n);
         if (dy) dh += load_some(dy + u, n);
         store_some(d + u, layer_.relu ? select(h <= 0.0f, vf{}, dh) : dh * (1.0f - h * h), n);
       });
@@ -132,6 +172,7 @@ class Backward {
   const StepsIn& dy_;
   std::int64_t H_, S_;
   Factor recurrent_;
+  StateFlow h_;
   StateGradient dh_;
   core::Scratch<float> dgates_;
 };
