@@ -59,9 +59,10 @@ class Backward {
     const StepFetch ahead(recurrent_, split, 4, H_, S_, dy_);
     over_time(s_, walk, split, recurrent_.panels(),
               [&](std::int64_t i, std::int64_t first, std::int64_t last, std::int64_t panel, std::int64_t end) {
-                if (i > 0)
-                  through_time(walk.at(i - 1), running(s_, walk.at(i - 1), first, last), panel, end,
-                               i < s_.steps ? ahead_of(ahead, walk.at(i), first, last, panel * width) : Fetch());
+                Fetch fetch;
+                if (i > 0 && i < s_.steps && ahead.is_possible())
+                  aim(ahead, walk.at(i), running(s_, walk.at(i), first, last), panel * width, fetch);
+                if (i > 0) through_time(walk.at(i - 1), running(s_, walk.at(i - 1), first, last), panel, end, fetch);
                 if (i == s_.steps) return;
                 const std::int64_t t = walk.at(i);
                 const RowRange rows = running(s_, t, first, last);
@@ -87,7 +88,8 @@ class Backward {
               [&](std::int64_t begin, std::int64_t end) { step(t, {rows.begin + begin, rows.begin + end}, 0, H_); });
         },
         [&](std::int64_t i, std::int64_t first, std::int64_t last, std::int64_t panel, std::int64_t end) {
-          through_time(walk.at(i), running(s_, walk.at(i), first, last), panel, end, Fetch());
+          Fetch none;
+          through_time(walk.at(i), running(s_, walk.at(i), first, last), panel, end, none);
         });
   }
 
@@ -95,16 +97,17 @@ class Backward {
     return {saved_.norm_ih + row * S_, saved_.norm_hh + row * S_, saved_.statistics + row * 4};
   }
 
-  Fetch ahead_of(const StepFetch& step, std::int64_t t, std::int64_t first, std::int64_t last, std::int64_t u) const {
-    const RowRange rows = running(s_, t, first, last);
+  /// What step t reads and writes of `rows`, from column u on.
+  void aim(const StepFetch& step, std::int64_t t, RowRange rows, std::int64_t u, Fetch& fetch) const {
+    if (rows.size() == 0) return;
     const std::int64_t packed = s_.offset[t] + rows.begin;
-    const float* const dy = rows.size() > 0 ? row_of_steps(s_, dy_, t, rows.begin) : nullptr;
-    return step.of(rows.size(), saved_.gates + packed * S_ + u, dgates_ + packed * S_ + u, dy ? dy + u : nullptr,
-                   saved_.c + packed * H_ + u);
+    const float* const dy = row_of_steps(s_, dy_, t, rows.begin);
+    step.aim(rows.size(), saved_.gates + packed * S_ + u, dgates_ + packed * S_ + u, dy ? dy + u : nullptr,
+             saved_.c + packed * H_ + u, fetch);
   }
 
   /// dh (+)= m (d(gates) W_hh^T) of the step t that was just done.
-  void through_time(std::int64_t t, RowRange rows, std::int64_t first, std::int64_t last, Fetch fetch) {
+  void through_time(std::int64_t t, RowRange rows, std::int64_t first, std::int64_t last, Fetch& fetch) {
     if (rows.size() == 0) return;
     fetch.be_late(recurrent_.fetching_tiles(first, last, rows.size()));
     const float* const d = drecurrent_ + (s_.offset[t] + rows.begin) * S_;

@@ -78,7 +78,8 @@ FetchPattern::FetchPattern(std::int64_t columns, std::int64_t pieces, std::int64
                            std::int64_t steps, std::int64_t most)
     : stride_(stride) {
   const std::int64_t lines = larger(ceil_div(columns, kLine), 1);
-  rows_ = larger(most / (lines * pieces), 1);
+  rows_ = most == 0 ? 0 : larger(most / (lines * pieces), 1);
+  if (rows_ == 0) return;
   std::int64_t row = 0, piece = 0, line = 0, due = 0;
   for (std::int64_t p = 0; p < smaller(steps, kMostSteps); ++p) {
     offsets_[p] = static_cast<std::int32_t>(row * stride + piece * piece_stride + line * kLine);
@@ -117,7 +118,7 @@ Factor::Factor(const float* b, std::int64_t ldb, bool transposed, std::int64_t K
       depth_(even_step_within(K, kMostDepth, 4)),
       segments_(segments),
       width_(width),
-      whole_panel_(kLine, 1, 0, kLine, depth_, depth_) {
+      whole_panel_(kLine, 1, 0, kLine, depth_, is_far() ? depth_ : 0) {
   const int widest = rows <= max_tile_rows(kTileVectors) ? kTileVectors : kTileVectors - 1;
   const std::int64_t all = ceil_div(width, kLanes);
   const std::int64_t pieces = larger(ceil_div(all, widest), 1);

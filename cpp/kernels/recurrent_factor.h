@@ -31,7 +31,7 @@ class FetchPattern {
 class Fetch {
  public:
   void add(const FetchPattern& pattern, const float* from, std::int64_t rows) {
-    if (from && rows > 0) pieces_[count_++] = {&pattern, from, rows};
+    if (from && rows > 0 && pattern.rows() > 0) pieces_[count_++] = {&pattern, from, rows};
   }
   /// Of so many tiles the last ones bring it: what came early would be gone again.
   void be_late(std::int64_t tiles);
@@ -62,6 +62,10 @@ class Factor {
   std::int64_t panel_width() const { return panel_width_; }
   /// Tiles that can bring something: of panels [first, last) and so many rows.
   std::int64_t fetching_tiles(std::int64_t first, std::int64_t last, std::int64_t rows) const;
+  /// Lines that a tile has time to bring; 0 where none can.
+  std::int64_t fetched_lines() const {
+    return vectors_ == kTileVectors - 1 && width_ >= panel_width_ ? depth_ * 3 / 4 : 0;
+  }
   /// Whether it does not stay in the second-level cache.
   bool is_far() const { return segments_ * K_ * width_ > 200'000; }
   /// Products of a tile.

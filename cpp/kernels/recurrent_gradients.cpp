@@ -23,6 +23,7 @@ constexpr std::int64_t kGroup = 8 * kTileRows;  // columns of a left factor that
 constexpr std::int64_t kLeft = kDepth * kTileRows + 16;
 constexpr int kPanelVectors = kTileVectors - 1;
 constexpr std::int64_t kPanel = kPanelVectors * kLanes;
+constexpr std::int64_t kFewPanels = 3;
 constexpr std::int64_t kLine = 16;        // floats of a cache line
 constexpr std::int64_t kChunk = 200'000;  // multiplications
 
@@ -159,7 +160,11 @@ class WeightBlock {
     return {left.a + row * left.stride + column, left.stride, rows, smaller(kGroup, left.columns - column)};
   }
 
+  /// Few panels do not pay for a copy of the left factor, unless its rows push each other out of the cache.
+  bool in_place(const LeftColumns& left) const { return panels_.count <= kFewPanels && left.stride % 128 != 0; }
+
   void multiply(const LeftColumns& left, std::int64_t row, std::int64_t rows, const Piece& after) {
+    if (in_place(left)) return multiply_in_place(left, row, rows);
     for (std::int64_t i = 0; i < left.columns; i += kGroup) {
       const Piece piece = piece_of(left, row, rows, i);
       pack_left(piece, left_.get());
@@ -168,6 +173,24 @@ class WeightBlock {
       for (std::int64_t t = 0; t * kTileRows < piece.columns; ++t)
         under_panels(left_.get() + t * kLeft, static_cast<int>(smaller(kTileRows, piece.columns - t * kTileRows)), rows,
                      left.dw + (i + t * kTileRows) * dw_stride_, row > 0);
+    }
+  }
+
+  /// Panel by panel, which then stays in the first-level cache.
+  void multiply_in_place(const LeftColumns& left, std::int64_t row, std::int64_t rows) const {
+    for (std::int64_t i = 0; i < panels_.count; ++i) {
+      const int vectors = panels_.vectors_of(i);
+      const std::int64_t column = panels_.column_of(i), behind = panels_.width_of(i) - (vectors - 1) * kLanes;
+      const RowTiles tiles = cut_rows(left.columns, max_tile_rows(vectors));
+      const float* a = left.a + row * left.stride;
+      TileOutput out{left.dw + column, dw_stride_, behind, nullptr, nullptr, row > 0, false};
+      for (std::int64_t t = 0; t < tiles.count; ++t) {
+        const int height = tiles.height + (t < tiles.taller);
+        tile_function(TileA::columns, height, vectors, behind < kLanes)(a, left.stride, packed_.get() + column * rows,
+                                                                        vectors * kLanes, rows, out);
+        a += height;
+        out.c += height * dw_stride_;
+      }
     }
   }
 
@@ -223,7 +246,7 @@ WeightCut cut_weights(const GateGradients& d, std::int64_t width, bool alone) {
   const std::int64_t fewest = ceil_div(d.columns, kColumns);
   const bool halves = alone && fewest == 1 && d.rows * width * d.columns >= 2 * kChunk;
   if (halves && width > kMany) cut.parts = 2;
-  cut.columns = even_step(d.columns, halves && width <= kMany ? 2 : fewest, kLanes);
+  cut.columns = halves && width <= kMany ? even_step(d.columns, 2, kPanel) : even_step(d.columns, fewest, kLanes);
   cut.pieces = ceil_div(d.columns, cut.columns);
   return cut;
 }

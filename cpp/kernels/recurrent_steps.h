@@ -163,18 +163,18 @@ class StepFetch {
   StepFetch(const Factor& product, const Split& split, std::int64_t gates, std::int64_t width, std::int64_t stride,
             const StepsIn& dy)
       : columns_(smaller(split.panels * product.panel_width(), width)),
-        gates_(columns_, gates, width, stride, product.depth(), product.depth() * 3 / 4),
-        state_(columns_, 1, 0, width, product.depth(), product.depth() * 3 / 4),
-        dy_(columns_, 1, 0, dy.row_step, product.depth(), product.depth() * 3 / 4) {}
+        gates_(columns_, gates, width, stride, product.depth(), product.fetched_lines()),
+        state_(columns_, 1, 0, width, product.depth(), product.fetched_lines()),
+        dy_(columns_, 1, 0, dy.row_step, product.depth(), product.fetched_lines()) {}
 
+  bool is_possible() const { return gates_.rows() > 0; }
   /// From the first of `rows` and of the columns; each may be null.
-  Fetch of(std::int64_t rows, const float* gates, const float* d, const float* dy, const float* state) const {
-    Fetch fetch;
+  void aim(std::int64_t rows, const float* gates, const float* d, const float* dy, const float* state,
+           Fetch& fetch) const {
     fetch.add(gates_, gates, rows);
     fetch.add(gates_, d, rows);
     fetch.add(dy_, dy, rows);
     fetch.add(state_, state, rows);
-    return fetch;
   }
 
  private:

@@ -17,55 +17,90 @@ class Forward {
         H_(layer.hidden),
         S_(gate_stride(layer.hidden)),
         h_(s_, saved.h, H_, saved.keep, layer.h0, h_n),
-        input_(layer.w_ih, H_, false, layer.input, 1, H_, s_.batch),
-        recurrent_(layer.w_hh, H_, false, H_, 1, H_, s_.batch),
-        ahead_(input_.is_far()),
-        sums_(static_cast<std::size_t>((ahead_ ? s_.total : s_.batch) * S_)),
-        fetch_x_(layer.input, 1, 0, layer.input, recurrent_.depth(), recurrent_.depth() * 3 / 4),
-        fetch_h_(H_, 1, 0, H_, recurrent_.depth(), recurrent_.depth() * 3 / 4),
-        fetch_y_(H_, 1, 0, y.row_step, recurrent_.depth(), recurrent_.depth() * 3 / 4) {}
+        recurrent_(layer.w_hh, H_, false, H_, 1, H_, s_.batch) {}
 
   void run() {
     const core::Scratch<float> bias(static_cast<std::size_t>(H_));
     bias_ = add_biases(layer_.b_ih, layer_.b_hh, H_, bias.get());
-    const bool packs = s_.steps >= kFewSteps;
-    const Packing packing(recurrent_, packs), packing_x(input_, packs);
-    const Split split = split_steps(s_, H_ * H_, recurrent_.panels(), true);
-    const Walk walk{s_.steps, s_.reverse};
+    const Packing packing(recurrent_, s_.steps >= kFewSteps);
     h_.keep_others();
-    if (ahead_) input_.multiply_all(layer_.x, layer_.input, s_.total, sums_.get(), S_, false, bias_);
+    if (is_large())
+      run_large();
+    else
+      run_small();
+    for (std::int64_t j = 0; saved_.keep && j < s_.batch; ++j)
+      copy_row(h_.final_at(j), H_, saved_.h + (s_.total + j) * H_);
+  }
+
+ private:
+  /// Whether it pays to multiply a step's input where the sums are needed, instead of writing them for many steps.
+  bool is_large() const {
+    constexpr std::int64_t kRows = 16, kUnits = 128, kNear = 128 * 1024;  // floats that the cache has room for
+    return s_.steps >= kFewSteps && s_.batch >= kRows && H_ >= kUnits && layer_.input * H_ <= kNear;
+  }
+
+  void run_small() {
+    const core::Scratch<float> sums(static_cast<std::size_t>(s_.total * S_));
+    const InputProjection input(s_, layer_.x, layer_.input, layer_.w_ih, H_, bias_, 0, H_, sums.get(), S_);
+    const Split split = split_steps(s_, H_ * H_, recurrent_.panels(), true);
+    walk(
+        split, input.block(split.rows),
+        [&](std::int64_t i, std::int64_t end, std::int64_t first, std::int64_t last) {
+          input.run(i, end, first, last);
+        },
+        [&](std::int64_t i, RowRange rows, std::int64_t first, std::int64_t last) {
+          const std::int64_t t = Walk{s_.steps, s_.reverse}.at(i);
+          Fetch fetch;
+          float* const from = sums.get() + (s_.offset[t] + rows.begin) * S_;
+          for (std::int64_t panel = first; panel < last; ++panel) step(t, rows, panel, from, fetch);
+        });
+  }
+
+  void run_large() {
+    const core::Scratch<float> sums(static_cast<std::size_t>(s_.batch * S_));
+    const std::int64_t I = layer_.input, depth = recurrent_.depth(), lines = recurrent_.fetched_lines();
+    Factor input(layer_.w_ih, H_, false, I, 1, H_, s_.batch);
+    const Packing packing(input, true);
+    const Split split = split_steps(s_, H_ * H_, recurrent_.panels(), true);
+    const FetchPattern x(I, 1, 0, I, depth, lines), h(H_, 1, 0, H_, depth, lines),
+        y(H_, 1, 0, y_.row_step, depth, lines);
+    walk(
+        split, s_.steps, [](std::int64_t, std::int64_t, std::int64_t, std::int64_t) {},
+        [&](std::int64_t i, RowRange rows, std::int64_t first, std::int64_t last) {
+          const Walk walk{s_.steps, s_.reverse};
+          const std::int64_t t = walk.at(i), row = s_.offset[t] + rows.begin;
+          Fetch fetch;  // what the step writes, and what the next one reads of the input
+          if (!split.units && i + 1 < s_.steps) {
+            fetch.add(h, h_.after(t, rows.begin), rows.size());
+            fetch.add(y, row_of_steps(s_, y_, t, rows.begin), rows.size());
+            fetch.add(x, layer_.x + (s_.offset[walk.at(i + 1)] + rows.begin) * I, rows.size());
+          }
+          float* const to = sums.get() + rows.begin * S_;
+          for (std::int64_t panel = first; panel < last; ++panel) {
+            input.multiply(0, panel, layer_.x + row * I, I, rows.size(), to, S_, false, bias_);
+            step(t, rows, panel, to, fetch);
+          }
+        });
+  }
+
+  /// body(i, rows, first panel, last panel) where there are rows.
+  template <class Ahead, class Body>
+  void walk(const Split& split, std::int64_t block, const Ahead& ahead, const Body& body) {
+    const Walk walk{s_.steps, s_.reverse};
     over_time(
-        s_, walk, split, recurrent_.panels(), s_.steps, s_.steps,
-        [](std::int64_t, std::int64_t, std::int64_t, std::int64_t) {},
+        s_, walk, split, recurrent_.panels(), block, s_.steps, ahead,
         [&](std::int64_t i, std::int64_t first, std::int64_t last) {
           const std::int64_t t = walk.at(i);
           h_.begin(t, h_.beginning(t, first, last));
         },
         [&](std::int64_t i, std::int64_t first, std::int64_t last, std::int64_t panel, std::int64_t end) {
-          const std::int64_t t = walk.at(i);
-          const RowRange rows = running(s_, t, first, last);
-          if (rows.size() == 0) return;
-          Fetch fetch;
-          if (!split.units && i + 1 < s_.steps) aim(t, walk.at(i + 1), rows, fetch);
-          for (; panel < end; ++panel) step(t, rows, panel, fetch);
+          const RowRange rows = running(s_, walk.at(i), first, last);
+          if (rows.size() > 0) body(i, rows, panel, end);
         });
-    if (!saved_.keep) return;
-    for (std::int64_t j = 0; j < s_.batch; ++j) copy_row(h_.final_at(j), H_, saved_.h + (s_.total + j) * H_);
   }
 
- private:
-  /// What step t writes, and what the next one reads of the input.
-  void aim(std::int64_t t, std::int64_t next, RowRange rows, Fetch& fetch) const {
-    fetch.add(fetch_h_, h_.after(t, rows.begin), rows.size());
-    fetch.add(fetch_y_, row_of_steps(s_, y_, t, rows.begin), rows.size());
-    if (!ahead_) fetch.add(fetch_x_, layer_.x + (s_.offset[next] + rows.begin) * layer_.input, rows.size());
-  }
-
-  void step(std::int64_t t, RowRange rows, std::int64_t panel, Fetch& fetch) const {
-    const std::int64_t first = s_.offset[t] + rows.begin;
-    float* const sums = sums_.get() + (ahead_ ? first : rows.begin) * S_;
-    if (!ahead_)
-      input_.multiply(0, panel, layer_.x + first * layer_.input, layer_.input, rows.size(), sums, S_, false, bias_);
+  /// `sums`: x W_ih and the biases, of the first of `rows`.
+  void step(std::int64_t t, RowRange rows, std::int64_t panel, float* sums, Fetch& fetch) const {
     recurrent_.multiply(0, panel, h_.at(t, rows.begin), H_, rows.size(), sums, S_, true, nullptr, &fetch);
     const std::int64_t begin = panel * recurrent_.panel_width(), end = smaller(begin + recurrent_.panel_width(), H_);
     for (std::int64_t j = rows.begin; j < rows.end; ++j) {
@@ -86,10 +121,7 @@ class Forward {
   const StepsOut& y_;
   std::int64_t H_, S_;
   StateFlow h_;
-  Factor input_, recurrent_;
-  bool ahead_;  // the input's products are far: formed for all steps at once
-  core::Scratch<float> sums_;
-  FetchPattern fetch_x_, fetch_h_, fetch_y_;
+  Factor recurrent_;
   const float* bias_ = nullptr;
 };
 
@@ -124,9 +156,10 @@ class Backward {
     const StepFetch ahead(recurrent_, split, 1, H_, S_, dy_);
     over_time(s_, walk, split, recurrent_.panels(),
               [&](std::int64_t i, std::int64_t first, std::int64_t last, std::int64_t panel, std::int64_t end) {
-                if (i > 0)
-                  through_time(walk.at(i - 1), running(s_, walk.at(i - 1), first, last), panel, end,
-                               i < s_.steps ? ahead_of(ahead, walk.at(i), first, last, panel * width) : Fetch());
+                Fetch fetch;
+                if (i > 0 && i < s_.steps && ahead.is_possible())
+                  aim(ahead, walk.at(i), running(s_, walk.at(i), first, last), panel * width, fetch);
+                if (i > 0) through_time(walk.at(i - 1), running(s_, walk.at(i - 1), first, last), panel, end, fetch);
                 if (i < s_.steps)
                   step(walk.at(i), running(s_, walk.at(i), first, last), panel * width, smaller(end * width, H_));
               });
@@ -136,15 +169,15 @@ class Backward {
     return h_.goes_on(t, j) ? h_.after(t, j) : saved_.h + (s_.total + j) * H_;
   }
 
-  Fetch ahead_of(const StepFetch& step, std::int64_t t, std::int64_t first, std::int64_t last, std::int64_t u) const {
-    const RowRange rows = running(s_, t, first, last);
+  /// What step t reads and writes of `rows`, from column u on.
+  void aim(const StepFetch& step, std::int64_t t, RowRange rows, std::int64_t u, Fetch& fetch) const {
+    if (rows.size() == 0) return;
     const std::int64_t at = (s_.offset[t] + rows.begin) * S_ + u;
-    const float* const dy = rows.size() > 0 ? row_of_steps(s_, dy_, t, rows.begin) : nullptr;
-    const float* const h = rows.size() > 0 ? h_after(t, rows.begin) : nullptr;
-    return step.of(rows.size(), nullptr, dgates_.get() + at, dy ? dy + u : nullptr, h ? h + u : nullptr);
+    const float* const dy = row_of_steps(s_, dy_, t, rows.begin);
+    step.aim(rows.size(), nullptr, dgates_.get() + at, dy ? dy + u : nullptr, h_after(t, rows.begin) + u, fetch);
   }
 
-  void through_time(std::int64_t t, RowRange rows, std::int64_t first, std::int64_t last, Fetch fetch) {
+  void through_time(std::int64_t t, RowRange rows, std::int64_t first, std::int64_t last, Fetch& fetch) {
     if (rows.size() == 0) return;
     fetch.be_late(recurrent_.fetching_tiles(first, last, rows.size()));
     for (std::int64_t panel = first; panel < last; ++panel)
