@@ -15,7 +15,7 @@ class FetchPattern {
  public:
   static constexpr std::int64_t kMostSteps = 1024;
   /// `pieces` of `columns` floats, `piece_stride` apart, of rows that lie `stride` apart; tiles of `steps` products,
-  /// with up to `most` lines.
+  /// with up to `most` lines, or none when that is 0.
   FetchPattern(std::int64_t columns, std::int64_t pieces, std::int64_t piece_stride, std::int64_t stride,
                std::int64_t steps, std::int64_t most);
   std::int64_t rows() const { return rows_; }  // to a tile

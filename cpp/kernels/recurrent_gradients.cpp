@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "kernels/recurrent_gradients.h"
 
+#include <cstring>
+
 #include "core/parallel.h"
 #include "core/scratch.h"
 #include "kernels/even_step.h"
@@ -23,7 +25,7 @@ constexpr std::int64_t kGroup = 8 * kTileRows;  // columns of a left factor that
 constexpr std::int64_t kLeft = kDepth * kTileRows + 16;
 constexpr int kPanelVectors = kTileVectors - 1;
 constexpr std::int64_t kPanel = kPanelVectors * kLanes;
-constexpr std::int64_t kFewPanels = 3;
+constexpr std::int64_t kFewPanels = 3;    // stay in the first-level cache one after the other
 constexpr std::int64_t kLine = 16;        // floats of a cache line
 constexpr std::int64_t kChunk = 200'000;  // multiplications
 
@@ -52,8 +54,8 @@ struct PanelCut {
   explicit PanelCut(std::int64_t all_columns) : columns(all_columns) {
     const std::int64_t vectors = ceil_div(columns, kLanes);
     count = ceil_div(vectors, kPanelVectors);
-    wide = count == 1 ? 0 : vectors - count * (kPanelVectors - 1);
-    narrow = count == 1 ? static_cast<int>(vectors) : kPanelVectors - 1;
+    wide = larger(vectors - count * (kPanelVectors - 1), 0);
+    narrow = static_cast<int>(smaller(vectors, kPanelVectors - 1));
   }
   int vectors_of(std::int64_t panel) const { return panel < wide ? kPanelVectors : narrow; }
   std::int64_t column_of(std::int64_t panel) const {
