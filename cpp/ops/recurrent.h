@@ -16,13 +16,13 @@ void check_lengths(const char* op, const Tensor& lengths, std::int64_t batch, st
 /// One layer's batch: x (B, T, I) and where its rows end.
 struct SequenceBatch {
   Tensor x;        // row-major, or step by step in memory: order (1, 0, 2)
-  Tensor packed;   // what the kernels read: x itself where that is possible
+  Tensor packed;   // what the kernels read: the memory of x where that is possible
   Tensor numbers;  // active, offset, row: what `sequence` points into
   kernels::Sequence sequence;
   std::int64_t batch, steps, input;
+  bool step_by_step;  // x, and not row-major
 
-  void detach();
-  bool in_place() const { return packed.data() == x.data(); }
+  void detach() { x = Tensor(); }
   kernels::Sequence direction(std::int64_t d) const;
 };
 
