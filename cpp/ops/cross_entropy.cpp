@@ -224,15 +224,14 @@ Tensor nll_loss(const Tensor& log_probabilities, const Tensor& target, const Ten
 
   const NllShape rows = nll_shape(c);
   const Tensor x = std::exchange(c.x, {});  // its values are not read again
-  core::record(
-      op, y, {x}, core::saved(c.weight), [c, rows, shape = x.shape(), order = x.order()](core::Gradients& g) {
-        const Tensor dy = row_major(g.dy()), dx = Tensor::empty(shape, DType::float32, order);
-        core::launch(dx.numel(), [rows, options = c.options(), target = c.target.i64(), divisor = c.divisor_out(),
-                                  per_row = c.per_row(), dy = dy.f32(), dx = dx.f32_out()] {
-          kernels::nll_backward(rows, target, options, divisor, dy, per_row, dx);
-        });
-        g.set(0, dx);
-      });
+  core::record(op, y, {x}, core::saved(c.weight), [c, rows, shape = x.shape(), order = x.order()](core::Gradients& g) {
+    const Tensor dy = row_major(g.dy()), dx = Tensor::empty(shape, DType::float32, order);
+    core::launch(dx.numel(), [rows, options = c.options(), target = c.target.i64(), divisor = c.divisor_out(),
+                              per_row = c.per_row(), dy = dy.f32(), dx = dx.f32_out()] {
+      kernels::nll_backward(rows, target, options, divisor, dy, per_row, dx);
+    });
+    g.set(0, dx);
+  });
   return y;
 }
 

@@ -132,15 +132,15 @@ Tensor steps_tensor(const SequenceBatch& s, std::int64_t width) {
   return s.step_by_step ? Tensor::empty(shape, DType::float32, kStepByStep) : Tensor::empty(shape);
 }
 
-kernels::StepsOut steps_out(const SequenceBatch&, const Tensor& y, std::int64_t d, std::int64_t directions) {
+kernels::StepsOut steps_out(const Tensor& y, std::int64_t d, std::int64_t directions) {
   const Steps steps = steps_of(y);
   return {y.f32_out() + d * (y.size(2) / directions), steps.row, steps.time};
 }
 
-kernels::StepsIn steps_in(const SequenceBatch& s, Tensor& dy, std::int64_t d, std::int64_t directions) {
+kernels::StepsIn steps_in(Tensor& dy, std::int64_t d, std::int64_t directions) {
   if (!dy) return {nullptr, 0, 0};
   if (!lies_step_by_step(dy)) dy = row_major(dy);
-  const kernels::StepsOut steps = steps_out(s, dy, d, directions);
+  const kernels::StepsOut steps = steps_out(dy, d, directions);
   return {steps.data, steps.row_step, steps.time_step};
 }
 

@@ -30,9 +30,9 @@ SequenceBatch sequence_batch(const char* op, const Tensor& x, const Tensor& leng
 
 /// A new tensor (B, T, width) lying like the batch's x, and where direction d of `directions` writes in it.
 Tensor steps_tensor(const SequenceBatch& batch, std::int64_t width);
-kernels::StepsOut steps_out(const SequenceBatch& batch, const Tensor& y, std::int64_t d, std::int64_t directions);
+kernels::StepsOut steps_out(const Tensor& y, std::int64_t d, std::int64_t directions);
 /// Likewise for the gradient `dy` of such a tensor, which may be undefined. Keeps what it converts in `dy`.
-kernels::StepsIn steps_in(const SequenceBatch& batch, Tensor& dy, std::int64_t d, std::int64_t directions);
+kernels::StepsIn steps_in(Tensor& dy, std::int64_t d, std::int64_t directions);
 /// Zeros in y past the rows' ends.
 void clear_padding(const SequenceBatch& batch, const Tensor& y);
 /// The gradient of x from its packed form.
