@@ -2,7 +2,7 @@
 # namespace its code lies in. The choice between them is made at import (cpp/core/dispatch.h).
 file(GLOB kernel_sources CONFIGURE_DEPENDS cpp/kernels/*.cpp)
 # What gains from all of -O3: many sums or constants kept in registers.
-set(kernel_sources_o3 conv_depthwise conv_line conv_tile gemm_tile gemv optim row_norm unary)
+set(kernel_sources_o3 conv_depthwise conv_line conv_slide conv_tile gemm_tile gemv optim row_norm unary)
 list(TRANSFORM kernel_sources_o3 REPLACE "(.+)" "${PROJECT_SOURCE_DIR}/cpp/kernels/\\1.cpp")
 # The rest gets -O1 and those of the further optimisations that it was measured to gain from (the transcendental
 # functions up to 1.6x): inner loops are vectors and unrolled as written. This takes 40 % less time to compile.
