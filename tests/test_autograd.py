@@ -289,6 +289,33 @@ def test_gradients_share_no_memory(op: str) -> None:
                 assert not np.shares_memory(view, other), case.name
 
 
+@pytest.mark.parametrize("op", [op for op in ops() if any(len(c.grads) > 1 for c in cases_of(op))])
+def test_each_gradient_alone(op: str) -> None:
+    """What is not wanted is left out, and what it alone would read is not kept; the rest stays."""
+
+    def gradients(case: Case, wanted: list[int]) -> list[np.ndarray]:
+        nv.manual_seed(0)
+        expected = expected_of(case)
+        tensors = [None if a is None else nv.tensor(a) for a in expected.arrays]
+        for i, order in case.orders.items():
+            tensors[i] = _core.to_order(tensors[i], order)
+        for i in wanted:
+            tensors[i].requires_grad_()
+        outputs = as_tuple(case.call(getattr(_core, op), tensors))
+        total = nv.tensor(0.0)
+        for y, d in zip(outputs, expected.dy, strict=True):
+            if d is not None:
+                total = total + (y * nv.tensor(d)).sum()
+        total.backward()
+        return [tensors[i].grad.numpy() for i in wanted]
+
+    for case in _small_rows(op, 2):
+        wanted = list(case.grads)
+        for i, together in zip(wanted, gradients(case, wanted), strict=True):
+            alone = gradients(case, [i])[0]
+            np.testing.assert_allclose(alone, together, 1e-5, 1e-5, err_msg=case.name)
+
+
 def test_clipping_one_gradient_leaves_the_other() -> None:
     x, y = leaf([10.0, -10.0]), leaf([1.0, 1.0])
     ((x + y) * nv.tensor([7.0, -8.0])).sum().backward()
@@ -468,6 +495,38 @@ def test_no_leak_over_10_000_steps() -> None:
     live, resident = output_of(LEAK_PROBE, timeout=120.0).split()
     assert int(live) == 0
     assert float(resident) < 2.0, "MiB of resident memory gained"
+
+
+def _recurrent(kind: str, x: nv.Tensor) -> nv.Tensor:
+    layer = getattr(nv.nn, kind)(x.shape[2], 2)
+    return layer(x)[1] if kind != "LSTM" else layer(x)[1][0]
+
+
+@pytest.mark.parametrize(
+    ("shape", "forward", "copies"),
+    [
+        ((256, 256), lambda x: nv.nn.functional.linear(x, nv.ones(2, 256)), 0),
+        ((4, 16, 32, 32), lambda x: nv.nn.functional.conv2d(x, nv.ones(2, 16, 3, 3)), 0),
+        ((64, 16, 64), lambda x: nv.nn.functional.conv1d(x, nv.ones(2, 16, 3)), 0),
+        ((64, 1024), lambda x: nv.nn.functional.nll_loss(x, nv.zeros(64).long()), 0),
+        ((64, 32, 64), lambda x: _recurrent("RNN", x), 1),
+        ((64, 32, 64), lambda x: _recurrent("GRU", x), 1),
+        ((64, 32, 64), lambda x: _recurrent("LSTM", x), 1),
+    ],
+    ids=["linear", "conv2d", "conv1d", "nll_loss", "RNN", "GRU", "LSTM"],
+)
+def test_a_graph_keeps_what_it_reads(shape: tuple[int, ...], forward: Any, copies: int) -> None:
+    """Frozen weights need no input for their gradient; recurrent layers keep it in packed order."""
+    source = nv.zeros(*shape, requires_grad=True)
+    gc.collect()
+    before = nv.memory_stats()["live_bytes"]
+    y = forward(source + 0.0)
+    gc.collect()
+    kept = nv.memory_stats()["live_bytes"] - before
+    size = 4 * source.numel()
+    assert copies * size <= kept < (copies + 0.9) * size
+    y.sum().backward()
+    assert source.grad is not None
 
 
 # ---- threads -------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -526,6 +527,26 @@ def test_long_kernels_of_one_channel_need_little_memory() -> None:
     F.conv1d(x, nv.zeros(8, 1, 256)).sum().backward()
     stats = nv.memory_stats()
     assert stats["live_bytes"] + stats["cached_bytes"] - before < 32 << 20
+
+
+@pytest.mark.parametrize("op", [F.conv2d, F.conv_transpose2d])
+def test_an_empty_batch_takes_no_time(op: Any) -> None:
+    """Not even where the stride has more phases than a program could count."""
+    side = 4 if op is F.conv_transpose2d else 1 << 20
+    x = nv.zeros(0, 32, side, side, requires_grad=True)
+    w = nv.ones(32, 32, 1, 1, requires_grad=True)
+    begin = time.monotonic()
+    op(x, w, stride=1 << 19).sum().backward()
+    assert time.monotonic() - begin < 10.0
+    assert w.grad is not None
+    assert not w.grad.numpy().any()
+
+
+def test_a_side_that_no_number_holds_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"sides of an image may have up to 2\^30 pixels"):
+        F.conv_transpose2d(nv.zeros(0, 1, 1 << 58, 1), nv.ones(1, 1, 1, 1), stride=1 << 30)
+    with pytest.raises(ValueError, match=r"stride must be from 1 to 2\^30, got 2147483648"):
+        F.conv2d(nv.zeros(1, 1, 2, 2), nv.ones(1, 1, 1, 1), stride=1 << 31)
 
 
 # ---- training ------------------------------------------------------------------------------------

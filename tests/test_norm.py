@@ -333,6 +333,17 @@ def test_layer_norm_keeps_memory_orders(rng: np.random.Generator) -> None:
 
 # ---- errors --------------------------------------------------------------------------------------
 
+
+def test_running_averages_that_cannot_be_written_are_refused() -> None:
+    """An array would be copied and the copy updated."""
+    x, mean, var = nv.ones(4, 3, 5), np.zeros(3, np.float32), np.ones(3, np.float32)
+    for normalise in (F.batch_norm, F.instance_norm):
+        with pytest.raises(TypeError, match="running_mean"):
+            normalise(x, mean, nv.ones(3))  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="running_var"):
+            normalise(x, nv.zeros(3), var)  # type: ignore[arg-type]
+
+
 X = (2, 3, 4, 4)
 
 

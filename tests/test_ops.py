@@ -236,6 +236,23 @@ def test_clip_grad_norm_of_nothing() -> None:
     assert _core.clip_grad_norm_([_core.tensor([1.0], requires_grad=True)], 1.0) == 0.0
 
 
+def test_arrays_are_refused_where_the_argument_is_written() -> None:
+    """A tensor made of one is a copy: the array itself would stay as it is."""
+    array = np.ones(3, np.float32)
+    for call in (
+        lambda: _core.clip_grad_norm_([array], 1.0),
+        lambda: _core.clip_grad_value_([array], 1.0),
+        lambda: _core.fill_(array, 2.0),
+        lambda: _core.copy_(array, _core.tensor([1.0])),
+        lambda: _core.uniform_(array),
+    ):
+        with pytest.raises(TypeError, match="incompatible function arguments"):
+            call()
+    keys, packed = np.zeros((1, 2, 4), np.float32), _core.tensor(np.ones((1, 1, 12), np.float32))
+    with pytest.raises(TypeError, match="keys"):
+        _core.attend_cached(packed, keys, keys, 0, 2)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_clip_grad_norm_nonfinite(bad: float) -> None:
     tensors = _parameters([np.float32([1.0, bad]), np.float32([1.0])])

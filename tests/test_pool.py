@@ -208,6 +208,14 @@ def test_what_is_refused(call: Any, message: str) -> None:
         call(nv.zeros(2, 3, 6, 6))
 
 
+def test_bare_kernels_refuse_windows_beyond_32_bits() -> None:
+    x, window = np.ones((1, 1, 1, 1), np.float32), ((1 << 31) - 1, 1, (1 << 30) - 1)
+    with pytest.raises(ValueError, match=r"\[max_pool2d_forward\] a window may have up to 2\^31"):
+        kernels.max_pool2d_forward(x, *window)
+    with pytest.raises(ValueError, match=r"\[avg_pool2d_forward\] a window may have up to 2\^31"):
+        kernels.avg_pool2d_forward(x, *window)
+
+
 def test_types_that_are_refused() -> None:
     with pytest.raises(TypeError):
         F.max_pool2d(nv.zeros(1, 1, 4, 4), 1.5)  # type: ignore[call-overload]

@@ -43,6 +43,9 @@ using OptionalTensor = std::optional<Tensor>;
 /// What an operation expects where an argument is None.
 inline Tensor or_undefined(const OptionalTensor& tensor) { return tensor.value_or(Tensor()); }
 
+/// An argument that an operation writes into: a NumPy array would be copied, and the copy be written.
+inline py::arg written(const char* name) { return py::arg(name).noconvert(); }
+
 /// A memory order from a permutation of the dimensions, outermost first.
 core::Order order_of(int rank, const std::vector<int>& dims);
 

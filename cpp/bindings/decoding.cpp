@@ -16,7 +16,7 @@ std::vector<Tensor> list_of_weights(const py::list& given) {
 }  // namespace
 
 void bind_decoding(py::module_& m) {
-  m.def("attend_cached", ops::attend_cached, py::arg("packed"), py::arg("keys"), py::arg("values"), py::arg("length"),
+  m.def("attend_cached", ops::attend_cached, py::arg("packed"), written("keys"), written("values"), py::arg("length"),
         py::arg("heads"));
   m.def(
       "transformer_step",
@@ -27,7 +27,7 @@ void bind_decoding(py::module_& m) {
                                      length, sides, or_undefined(lengths));
       },
       py::arg("x"), py::arg("weights"), py::arg("eps"), py::arg("norm_first"), py::arg("heads"), py::arg("activation"),
-      py::arg("keys"), py::arg("values"), py::arg("length"), py::arg("sides") = std::vector<Tensor>(),
+      written("keys"), written("values"), py::arg("length"), py::arg("sides") = std::vector<Tensor>(),
       py::arg("lengths") = py::none());
   m.def("attentive_memory", ops::attentive_memory, py::arg("memory"), py::arg("weight_ih"), py::arg("join_weight"));
   m.def(

@@ -6,9 +6,11 @@
 namespace nervure::bindings {
 namespace {
 
+bool is_sequence(const py::handle& value) { return PyTuple_Check(value.ptr()) || PyList_Check(value.ptr()); }
+
 std::vector<Tensor> outputs_of(const py::object& result) {
   std::vector<Tensor> outputs;
-  if (py::isinstance<py::tuple>(result) || py::isinstance<py::list>(result)) {
+  if (is_sequence(result)) {
     for (py::handle item : result) outputs.push_back(tensor_from_object(item).detach());
   } else {
     outputs.push_back(tensor_from_object(result).detach());
@@ -25,7 +27,7 @@ py::object gradient_array(const core::Gradients& g, int i, const Shape& shape) {
 }
 
 /// The inputs that forward() kept for backward(): those whose memory an array lies in that it saved, or set as an
-/// attribute of the context.
+/// attribute of the context, alone or in a tuple or list.
 core::SavedList kept_inputs(const py::object& context, const std::vector<Tensor>& inputs) {
   std::vector<Tensor> kept;
   const auto look_at = [&](const py::handle& value) {
@@ -39,8 +41,8 @@ core::SavedList kept_inputs(const py::object& context, const std::vector<Tensor>
   };
   for (const auto& [name, value] : py::dict(context.attr("__dict__"))) {
     look_at(value);
-    if (py::isinstance<py::tuple>(value))
-      for (const py::handle& item : py::reinterpret_borrow<py::tuple>(value)) look_at(item);
+    if (is_sequence(value))
+      for (const py::handle& item : value) look_at(item);
   }
   return core::saved_list(kept);
 }
@@ -96,7 +98,7 @@ py::object apply_function(const py::object& type, const py::object& context, con
       for (std::size_t i = 0; i < output_shapes.size(); ++i)
         dy[i] = gradient_array(g, static_cast<int>(i), output_shapes[i]);
       py::object dx = call(shared_type.get().attr("backward"), shared_context.get(), dy);
-      if (!py::isinstance<py::tuple>(dx) && !py::isinstance<py::list>(dx)) dx = py::make_tuple(dx);
+      if (!is_sequence(dx)) dx = py::make_tuple(dx);
       // One gradient for each argument of forward(), or one for each tensor among them.
       const std::size_t given = py::len(dx);
       NV_CHECK(given == input_position.size() || given == input_shapes.size(), "Function.backward", "must return ",
@@ -109,8 +111,7 @@ py::object apply_function(const py::object& type, const py::object& context, con
       }
     });
   }
-  if (outputs.size() == 1 && !py::isinstance<py::tuple>(result) && !py::isinstance<py::list>(result))
-    return py::cast(outputs[0]);
+  if (!is_sequence(result)) return py::cast(outputs[0]);
   py::tuple several(outputs.size());
   for (std::size_t i = 0; i < outputs.size(); ++i) several[i] = outputs[i];
   return several;

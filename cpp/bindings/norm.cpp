@@ -19,7 +19,7 @@ void bind_channel_ops(py::module_& m) {
         return ops::batch_norm(x, or_undefined(running_mean), or_undefined(running_var), or_undefined(weight),
                                or_undefined(bias), training, momentum, eps, activation);
       },
-      py::arg("x"), py::arg("running_mean"), py::arg("running_var"), py::arg("weight") = py::none(),
+      py::arg("x"), written("running_mean"), written("running_var"), py::arg("weight") = py::none(),
       py::arg("bias") = py::none(), py::arg("training") = false, py::arg("momentum") = 0.1, py::arg("eps") = 1e-5,
       py::arg("activation") = "");
   m.def(
@@ -29,7 +29,7 @@ void bind_channel_ops(py::module_& m) {
         return ops::instance_norm(x, or_undefined(running_mean), or_undefined(running_var), or_undefined(weight),
                                   or_undefined(bias), use_input_stats, momentum, eps);
       },
-      py::arg("x"), py::arg("running_mean") = py::none(), py::arg("running_var") = py::none(),
+      py::arg("x"), written("running_mean") = py::none(), written("running_var") = py::none(),
       py::arg("weight") = py::none(), py::arg("bias") = py::none(), py::arg("use_input_stats") = true,
       py::arg("momentum") = 0.1, py::arg("eps") = 1e-5);
   m.def(

@@ -18,7 +18,7 @@ void bind_layout(py::module_& m) {
   m.def("row_major", &ops::row_major, py::arg("x"));
   m.def("cast", &ops::cast, py::arg("x"), py::arg("dtype"));
   m.def("clone", &ops::clone, py::arg("x"));
-  m.def("copy_", &ops::copy_, py::arg("target"), py::arg("source"));
+  m.def("copy_", &ops::copy_, written("target"), py::arg("source"));
 }
 
 void bind_creation(py::module_& m) {
@@ -36,7 +36,7 @@ void bind_creation(py::module_& m) {
       py::arg("shape"), py::arg("value"), py::arg("dtype") = DType::float32);
   m.def("arange", &ops::arange, py::arg("start"), py::arg("end"), py::arg("step") = 1.0,
         py::arg("dtype") = DType::float32);
-  m.def("fill_", &ops::fill_, py::arg("x"), py::arg("value"));
+  m.def("fill_", &ops::fill_, written("x"), py::arg("value"));
   m.def("rand", [](const IntList& shape) { return ops::rand(Shape(shape.values)); }, py::arg("shape"));
   m.def("randn", [](const IntList& shape) { return ops::randn(Shape(shape.values)); }, py::arg("shape"));
   m.def(
@@ -46,11 +46,11 @@ void bind_creation(py::module_& m) {
       },
       py::arg("low"), py::arg("high"), py::arg("shape"));
   m.def("randperm", &ops::randperm, py::arg("n"));
-  m.def("uniform_", &ops::uniform_, py::arg("x"), py::arg("low") = 0.0, py::arg("high") = 1.0);
-  m.def("normal_", &ops::normal_, py::arg("x"), py::arg("mean") = 0.0, py::arg("std") = 1.0);
-  m.def("trunc_normal_", &ops::trunc_normal_, py::arg("x"), py::arg("mean") = 0.0, py::arg("std") = 1.0,
+  m.def("uniform_", &ops::uniform_, written("x"), py::arg("low") = 0.0, py::arg("high") = 1.0);
+  m.def("normal_", &ops::normal_, written("x"), py::arg("mean") = 0.0, py::arg("std") = 1.0);
+  m.def("trunc_normal_", &ops::trunc_normal_, written("x"), py::arg("mean") = 0.0, py::arg("std") = 1.0,
         py::arg("low") = -2.0, py::arg("high") = 2.0);
-  m.def("bernoulli_", &ops::bernoulli_, py::arg("x"), py::arg("probability") = 0.5);
+  m.def("bernoulli_", &ops::bernoulli_, written("x"), py::arg("probability") = 0.5);
 }
 
 void bind_binary(py::module_& m) {
@@ -274,9 +274,9 @@ void bind_optim(py::module_& m) {
       py::arg("beta2"), py::arg("eps"), py::arg("weight_decay"), py::arg("momentum_decay"), py::arg("l1"),
       py::arg("decoupled_weight_decay"), py::arg("maximize"), py::arg("step"), py::arg("mu_product"),
       py::arg("clip_value") = ops::kNoLimit);
-  m.def("clip_grad_norm_", &ops::clip_grad_norm_, py::arg("parameters"), py::arg("max_norm"),
+  m.def("clip_grad_norm_", &ops::clip_grad_norm_, written("parameters"), py::arg("max_norm"),
         py::arg("norm_type") = 2.0, py::arg("error_if_nonfinite") = false);
-  m.def("clip_grad_value_", &ops::clip_grad_value_, py::arg("parameters"), py::arg("clip_value"));
+  m.def("clip_grad_value_", &ops::clip_grad_value_, written("parameters"), py::arg("clip_value"));
 }
 
 }  // namespace

@@ -60,7 +60,9 @@ Pool geometry(const char* op, const py::array& x, const PoolWindow& w) {
     return ops::pool_axis(op, x.shape(static_cast<py::ssize_t>(i) + 1), w.size[i], w.stride[i], w.padding[i],
                           w.dilation[i], w.ceil_mode);
   };
-  return {x.shape(0), x.shape(3), axis(0), axis(1)};
+  const Pool pool{x.shape(0), x.shape(3), axis(0), axis(1)};
+  ops::check_window_size(op, pool);
+  return pool;
 }
 
 std::vector<py::ssize_t> output_shape(const Pool& pool) {

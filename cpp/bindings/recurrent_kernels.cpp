@@ -24,29 +24,16 @@ Kind kind_of(const std::string& name) {
   throw std::invalid_argument("[kernels] kind must be rnn, gru or lstm");
 }
 
-void check_array(const char* op, const char* what, const py::array& array, const Sizes& sizes, bool written) {
-  Shape wanted, actual;
-  for (py::ssize_t size : sizes) wanted.append(size);
-  for (py::ssize_t i = 0; i < std::min<py::ssize_t>(array.ndim(), core::kMaxRank); ++i) actual.append(array.shape(i));
-  NV_CHECK_TYPE(array.dtype().equal(py::dtype::of<float>()), op, what, " must be float32, got ",
-                py::str(array.dtype()).cast<std::string>());
-  NV_CHECK(array.ndim() == static_cast<py::ssize_t>(sizes.size()) && actual == wanted, op, what, " must have shape ",
-           wanted, ", got ", actual);
-  check_aligned(op, what, array);
-  NV_CHECK(array.flags() & py::array::c_style, op, what, " must be C-contiguous");
-  NV_CHECK(!written || array.writeable(), op, what, " is read-only");
-}
-
 const float* input(const char* op, const char* what, const std::optional<py::array>& array, const Sizes& sizes) {
   if (!array) return nullptr;
-  check_array(op, what, *array, sizes, false);
-  return static_cast<const float*>(array->data());
+  check_shape(op, what, *array, sizes);
+  return bindings::input(op, what, *array);
 }
 
 float* output(const char* op, const char* what, std::optional<py::array>& array, const Sizes& sizes) {
   NV_CHECK(array.has_value(), op, what, " must be given");
-  check_array(op, what, *array, sizes, true);
-  return static_cast<float*>(array->mutable_data());
+  check_shape(op, what, *array, sizes);
+  return bindings::output(op, what, *array);
 }
 
 /// The sizes of a call, and its arrays in the order in which nervure.kernels gives them.

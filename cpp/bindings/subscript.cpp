@@ -17,13 +17,19 @@ Tensor index_tensor(const py::handle& key) {
   return indices;
 }
 
-/// Dimensions of x that the key consumes.
-int consumed(const py::handle& key) {
-  if (key.is_none() || key.is(py::ellipsis())) return 0;
-  if (!is_index_array(key)) return 1;
-  const Tensor indices = index_tensor(key);
-  return indices.dtype() == DType::boolean ? indices.rank() : 1;
-}
+/// One of the keys between the brackets.
+struct Key {
+  py::handle object;
+  Tensor indices;  // of an index array
+
+  explicit Key(const py::handle& key) : object(key), indices(is_index_array(key) ? index_tensor(key) : Tensor()) {}
+  bool is_mask() const { return indices && indices.dtype() == DType::boolean; }
+  /// Dimensions of x that the key consumes.
+  int consumed() const {
+    if (object.is_none() || object.is(py::ellipsis())) return 0;
+    return is_mask() ? indices.rank() : 1;
+  }
+};
 
 struct Cursor {
   Tensor x;
@@ -41,20 +47,17 @@ void apply_slice(Cursor& at, const py::handle& key) {
   ++at.dim;
 }
 
-void apply_array(Cursor& at, const py::handle& key) {
+void apply_array(Cursor& at, const Key& key) {
   NV_CHECK(++at.arrays == 1, "index", "one index array at a time is supported; use gather or index twice");
-  const Tensor indices = index_tensor(key);
   // The indexed dimension goes to the front, its replacement back to where it was.
   std::vector<std::int64_t> front, back;
-  const int rank = at.x.rank();
-  const int used = indices.dtype() == DType::boolean ? indices.rank() : 1;
+  const int rank = at.x.rank(), used = key.consumed();
   for (int i = 0; i < used; ++i) front.push_back(at.dim + i);
   for (int i = 0; i < rank; ++i)
     if (i < at.dim || i >= at.dim + used) front.push_back(i);
   const Tensor moved = at.dim ? ops::permute(at.x, front) : at.x;
-  const bool mask = indices.dtype() == DType::boolean;
-  const Tensor taken = mask ? ops::masked_select(moved, indices) : ops::take_rows(moved, indices);
-  const int made = mask ? 1 : indices.rank();
+  const Tensor taken = key.is_mask() ? ops::masked_select(moved, key.indices) : ops::take_rows(moved, key.indices);
+  const int made = key.is_mask() ? 1 : key.indices.rank();
   for (int i = 0; i < at.dim; ++i) back.push_back(made + i);
   for (int i = 0; i < made; ++i) back.push_back(i);
   for (int i = made + at.dim; i < taken.rank(); ++i) back.push_back(i);
@@ -62,36 +65,38 @@ void apply_array(Cursor& at, const py::handle& key) {
   at.dim += made;
 }
 
-void apply_key(Cursor& at, const py::handle& key, int skipped_by_ellipsis) {
-  if (key.is_none()) {
+void apply_key(Cursor& at, const Key& key, int skipped_by_ellipsis) {
+  const py::handle object = key.object;
+  if (object.is_none()) {
     at.x = ops::unsqueeze(at.x, at.dim++);
-  } else if (key.is(py::ellipsis())) {
+  } else if (object.is(py::ellipsis())) {
     at.dim += skipped_by_ellipsis;
-  } else if (PySlice_Check(key.ptr())) {
-    apply_slice(at, key);
-  } else if (is_index_array(key)) {
+  } else if (PySlice_Check(object.ptr())) {
+    apply_slice(at, object);
+  } else if (key.indices) {
     apply_array(at, key);
-  } else if (PyIndex_Check(key.ptr()) && !PyBool_Check(key.ptr())) {
-    at.x = ops::select(at.x, at.dim, key.cast<std::int64_t>());
+  } else if (PyIndex_Check(object.ptr()) && !PyBool_Check(object.ptr())) {
+    at.x = ops::select(at.x, at.dim, object.cast<std::int64_t>());
   } else {
     throw core::TypeError(core::message("index", "expected integers, slices, None, ... or an index array, got ",
-                                        py::str(py::type::of(key)).cast<std::string>()));
+                                        py::str(py::type::of(object)).cast<std::string>()));
   }
 }
 
 }  // namespace
 
 Tensor subscript(const Tensor& x, const py::handle& key) {
-  const py::tuple keys = PyTuple_Check(key.ptr()) ? py::reinterpret_borrow<py::tuple>(key) : py::make_tuple(key);
+  const py::tuple given = PyTuple_Check(key.ptr()) ? py::reinterpret_borrow<py::tuple>(key) : py::make_tuple(key);
+  std::vector<Key> keys;
   int total = 0, ellipses = 0;
-  for (py::handle k : keys) {
-    total += consumed(k);
+  for (py::handle k : given) {
+    total += keys.emplace_back(k).consumed();
     ellipses += k.is(py::ellipsis());
   }
   NV_CHECK_INDEX(total <= x.rank(), "index", "too many indices: ", total, " for a tensor of shape ", x.shape());
   NV_CHECK_INDEX(ellipses <= 1, "index", "only one ... may be given");
   Cursor at{x};
-  for (py::handle k : keys) apply_key(at, k, x.rank() - total);
+  for (const Key& k : keys) apply_key(at, k, x.rank() - total);
   return at.x;
 }
 

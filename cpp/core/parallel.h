@@ -22,8 +22,8 @@ const char* threading_backend();
 /// One chunk of a job; may run on any thread, in any order.
 using ChunkFunction = void (*)(const void* job, std::int64_t chunk);
 /// Run chunks 0 .. n_chunks-1 and return when all are done. Nested calls run serially. Throws
-/// std::bad_alloc when a chunk found no scratch memory, nothing else: when the user
-/// interrupts (Ctrl-C), chunks not yet begun are skipped and interrupted() tells launch() so.
+/// std::bad_alloc when a chunk found no scratch memory, nothing else: when the user interrupts (Ctrl-C), chunks not yet
+/// begun are skipped, and take_interrupted() (launch.h) says so.
 void run_chunks(ChunkFunction function, const void* job, std::int64_t n_chunks);
 
 }  // namespace nervure::core

@@ -58,7 +58,7 @@ void* map_huge(std::size_t bytes) {
   if (raw == MAP_FAILED) throw std::bad_alloc();
   const std::size_t lead = (kHugePage - reinterpret_cast<std::uintptr_t>(raw) % kHugePage) % kHugePage;
   if (lead) munmap(raw, lead);
-  if (lead != kHugePage) munmap(raw + lead + bytes, kHugePage - lead);
+  munmap(raw + lead + bytes, kHugePage - lead);
 #ifdef MADV_HUGEPAGE
   madvise(raw + lead, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
 #endif

@@ -2,6 +2,8 @@
 // Which algorithm computes a convolution. All choices are made here, by shape.
 #include "kernels/conv.h"
 
+#include <cstring>
+
 #include "core/parallel.h"
 #include "kernels/conv_depthwise.h"
 #include "kernels/conv_direct.h"
@@ -247,6 +249,7 @@ void taps_transposed(const Conv& v, const float* dy, const float* w, const float
 
 void conv_forward(const Conv& conv, ConvOptions options, const float* x, const float* w, const float* bias,
                   Activation activation, float* y) {
+  if (conv.N == 0) return;
   switch (choose_forward(conv, options)) {
     case Path::product:
       return product_forward(conv, x, w, bias, activation, y);
@@ -265,6 +268,7 @@ void conv_forward(const Conv& conv, ConvOptions options, const float* x, const f
 
 void conv_backward_data(const Conv& conv, ConvOptions options, const float* dy, const float* w, const float* bias,
                         Activation activation, float* dx) {
+  if (conv.N == 0) return;  // as many phases as the stride has would do nothing
   switch (choose_data(conv, options)) {
     case Path::product:
       return product_backward_data(conv, dy, w, bias, activation, dx);
@@ -282,6 +286,10 @@ void conv_backward_data(const Conv& conv, ConvOptions options, const float* dy, 
 }
 
 void conv_backward_weight(const Conv& conv, ConvOptions options, const float* x, const float* dy, float* dw) {
+  if (conv.N == 0) {
+    std::memset(dw, 0, static_cast<std::size_t>(conv.depth() * conv.K) * sizeof(float));
+    return;
+  }
   switch (choose_weight(conv, options)) {
     case Path::product:
       return product_backward_weight(conv, x, dy, dw);

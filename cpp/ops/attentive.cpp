@@ -26,7 +26,6 @@ struct Step {
   kernels::AdditiveAttention attention;
   Affine query, join;
   const float *x, *h, *c;
-  std::int64_t x_size;
   float *q, *mixed, *sums, *recurrent;  // working memory: (batch, attention.size), (.., value_size), twice (.., gates)
   float *joined, *weights, *h_out, *c_out;
 
@@ -139,7 +138,6 @@ std::vector<Tensor> attentive_step(const Tensor& x, const Tensor& h, const Tenso
       rows[0].f32(),
       rows[1].f32(),
       c ? rows[2].f32() : nullptr,
-      x.size(1),
       q,
       mixed,
       sums,

@@ -30,7 +30,7 @@ Pair pair_of(const char* op, const char* what, const Dims& values, int spatial, 
            spatial == 1 ? " must be an integer" : " must be an integer or two of them", ", got ", values.size(),
            " numbers");
   for (const std::int64_t value : values)
-    NV_CHECK(value >= least && value <= kLargest, op, what, " must be at least ", least, ", got ", value);
+    NV_CHECK(value >= least && value <= kLargest, op, what, " must be from ", least, " to 2^30, got ", value);
   if (spatial == 1) return {other, values[0]};
   return {values.front(), values.back()};
 }
@@ -163,8 +163,10 @@ struct Layer {
 
 struct Saved {
   Layer layer;
-  Tensor x, weight, activated;  // activated: what the derivative of the activation is computed from
-  Order order;                  // of the output
+  Shape x_shape, weight_shape;
+  Tensor x, weight;  // each where a gradient reads it
+  Tensor activated;  // what the derivative of the activation is computed from
+  Order order;       // of input and output
 };
 
 /// dz = dy activation'(.) and the gradient of the bias, in one pass.
@@ -191,12 +193,12 @@ Tensor through_activation(const Saved& saved, core::Gradients& g) {
 void layer_backward(const Saved& saved, core::Gradients& g) {
   const Tensor dz = through_activation(saved, g);
   if (g.wants(0)) {
-    const Tensor dx = Tensor::empty(saved.x.shape(), DType::float32, saved.order);
+    const Tensor dx = Tensor::empty(saved.x_shape, DType::float32, saved.order);
     saved.layer.run_back(dz, saved.weight, dx);
     g.set(0, dx);
   }
   if (g.wants(1)) {
-    const Tensor dw = Tensor::empty(saved.weight.shape(), DType::float32, weight_order(saved.weight.rank() - 2));
+    const Tensor dw = Tensor::empty(saved.weight_shape, DType::float32, weight_order(saved.weight_shape.rank() - 2));
     saved.layer.weight_gradient(saved.x, dz, dw);
     g.set(1, dw);
   }
@@ -217,10 +219,14 @@ Tensor run_layer(const char* op, const Layer& layer, const Tensor& x, const Tens
       kernels::linear_activation(activation, n, z, y);
     });
   if (recorded) {
-    Saved saved{layer, x.detach(), weight.detach(),
-                activation == Activation::none ? Tensor() : (keeps_input ? z : y.detach()), order};
-    auto read = core::saved(weight.requires_grad() ? saved.x : Tensor(), x.requires_grad() ? saved.weight : Tensor(),
-                            saved.activated);
+    Saved saved{layer,
+                x.shape(),
+                weight.shape(),
+                weight.requires_grad() ? x.detach() : Tensor(),
+                x.requires_grad() ? weight.detach() : Tensor(),
+                activation == Activation::none ? Tensor() : (keeps_input ? z : y.detach()),
+                order};
+    auto read = core::saved(saved.x, saved.weight, saved.activated);
     core::record(op, y, {x, weight, bias}, std::move(read),
                  [saved = std::move(saved)](core::Gradients& g) { layer_backward(saved, g); });
   }
@@ -285,6 +291,7 @@ Tensor conv_transpose2d(const Tensor& input, const Tensor& weight, const Tensor&
     NV_CHECK(added[i] < std::max(stride[i], dilation[i]), op,
              "output_padding must be smaller than stride or dilation, got ", added[i], " with stride ", stride[i],
              " and dilation ", dilation[i]);
+    NV_CHECK(in.image[i] <= kLargest, op, "sides of an image may have up to 2^30 pixels, got ", in.image[i]);
     out[i] = (in.image[i] - 1) * stride[i] - 2 * padding[i] + dilation[i] * (kernel[i] - 1) + added[i] + 1;
     NV_CHECK(out[i] >= 1, op, "the output would have ", out[i], " pixels: padding ", padding[i], " is too large");
   }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "kernels/cross_entropy.h"
 
+#include <utility>
+
 #include "core/launch.h"
 #include "kernels/reduce.h"
 #include "kernels/softmax.h"
@@ -220,13 +222,13 @@ Tensor nll_loss(const Tensor& log_probabilities, const Tensor& target, const Ten
   run_nll(c, y);
   if (!core::needs_grad(c.x)) return y;
 
-  const Tensor x = c.x;
-  c.x = x.detach();
-  core::record(op, y, {x}, core::saved(c.weight), [c](core::Gradients& g) {
-    const Tensor dy = row_major(g.dy()), dx = Tensor::empty_like(c.x);
-    core::launch(c.x.numel(), [shape = nll_shape(c), options = c.options(), target = c.target.i64(),
-                               divisor = c.divisor_out(), per_row = c.per_row(), dy = dy.f32(), dx = dx.f32_out()] {
-      kernels::nll_backward(shape, target, options, divisor, dy, per_row, dx);
+  const NllShape rows = nll_shape(c);
+  const Tensor x = std::exchange(c.x, {});  // its values are not read again
+  core::record(op, y, {x}, core::saved(c.weight), [c, rows, shape = x.shape(), order = x.order()](core::Gradients& g) {
+    const Tensor dy = row_major(g.dy()), dx = Tensor::empty(shape, DType::float32, order);
+    core::launch(dx.numel(), [rows, options = c.options(), target = c.target.i64(), divisor = c.divisor_out(),
+                              per_row = c.per_row(), dy = dy.f32(), dx = dx.f32_out()] {
+      kernels::nll_backward(rows, target, options, divisor, dy, per_row, dx);
     });
     g.set(0, dx);
   });

@@ -113,7 +113,7 @@ void backward(const Saved& s, core::Gradients& g) {
       out.dgain_c = dw.data(kCellGain);
       out.dbias_c = dw.data(kCellBias);
     }
-    core::launch(2 * s.work(), [layer = layer_of(s, d), saved = saved_of(s, d), dy = steps_in(s.batch, dy, d, D),
+    core::launch(2 * s.work(), [layer = layer_of(s, d), saved = saved_of(s, d), dy = steps_in(dy, d, D),
                                 dh_n = data_or_null(dh_n, d * B * P), dc_n = data_or_null(dc_n, d * B * H),
                                 out] { kernels::lstm_backward(layer, saved, dy, dh_n, dc_n, out); });
     dw.set(g, true);
@@ -202,7 +202,7 @@ std::tuple<Tensor, Tensor, Tensor> lstm(const Tensor& x, const Tensor& h0, const
   const Tensor y = steps_tensor(s.batch, D * s.output), h_n = Tensor::empty({D, B, s.output}),
                c_n = Tensor::empty({D, B, H});
   for (std::int64_t d = 0; d < D; ++d)
-    core::launch(s.work(), [layer = layer_of(s, d), saved = saved_of(s, d), y = steps_out(s.batch, y, d, D),
+    core::launch(s.work(), [layer = layer_of(s, d), saved = saved_of(s, d), y = steps_out(y, d, D),
                             h_n = h_n.f32_out() + d * B * s.output,
                             c_n = c_n.f32_out() + d * B * H] { kernels::lstm_forward(layer, saved, y, h_n, c_n); });
   clear_padding(s.batch, y);

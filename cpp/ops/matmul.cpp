@@ -180,13 +180,16 @@ Matrix rows_of(Tensor& x) {
 }
 
 struct LinearSaved {
-  Tensor x, weight, activated;  // activated: what the derivative of the activation is computed from
+  Shape x_shape, weight_shape;
+  Order weight_order;
+  Tensor x, weight;  // each where a gradient reads it
+  Tensor activated;  // what the derivative of the activation is computed from
   Activation activation;
   std::int64_t rows, in, out;
 };
 
 void linear_backward(const LinearSaved& saved, core::Gradients& g) {
-  const auto& [x, weight, activated, activation, rows, in, out] = saved;
+  const auto& [x_shape, weight_shape, weight_order, x, weight, activated, activation, rows, in, out] = saved;
   Tensor dz = row_major(g.dy());
   const bool wants_bias = g.wants(2);
   if (wants_bias || activation != Activation::none) {
@@ -203,7 +206,7 @@ void linear_backward(const LinearSaved& saved, core::Gradients& g) {
   }
   const Matrix d{dz.f32(), out, false};
   if (g.wants(0)) {
-    const Tensor dx = Tensor::empty(x.shape());
+    const Tensor dx = Tensor::empty(x_shape);
     const Gemm product = product_of(rows, in, out, d, matrix_of(weight), dx.f32_out());
     core::launch(work_of(product), [product] { kernels::gemm(product); });
     g.set(0, dx);
@@ -211,7 +214,7 @@ void linear_backward(const LinearSaved& saved, core::Gradients& g) {
   if (g.wants(1)) {
     Tensor source = x;
     const Matrix input = rows_of(source);
-    const Tensor dw = Tensor::empty(weight.shape(), DType::float32, weight.order());
+    const Tensor dw = Tensor::empty(weight_shape, DType::float32, weight_order);
     const bool lies_in_out = matrix_of(dw).transposed;
     const Gemm product = lies_in_out ? product_of(in, out, rows, input.t(), d, dw.f32_out())
                                      : product_of(out, in, rows, d.t(), input, dw.f32_out());
@@ -285,15 +288,17 @@ Tensor linear(const Tensor& input, const Tensor& weight, const Tensor& bias, con
     });
   }
   if (recorded) {
-    LinearSaved saved{source.detach(),
-                      weight.detach(),
+    LinearSaved saved{source.shape(),
+                      weight.shape(),
+                      weight.order(),
+                      weight.requires_grad() ? source.detach() : Tensor(),
+                      x.requires_grad() ? weight.detach() : Tensor(),
                       activation == Activation::none ? Tensor() : (keeps_input ? z : y.detach()),
                       activation,
                       rows,
                       in,
                       out};
-    auto read = core::saved(weight.requires_grad() ? saved.x : Tensor(), x.requires_grad() ? saved.weight : Tensor(),
-                            saved.activated);
+    auto read = core::saved(saved.x, saved.weight, saved.activated);
     core::record("linear", y, {x, weight, bias}, std::move(read),
                  [saved = std::move(saved)](core::Gradients& g) { linear_backward(saved, g); });
   }

@@ -67,7 +67,7 @@ Plan plan_of(const char* op, const Tensor& x, int spatial, const PoolAxis* axes)
   if (spatial == 2) plan.pool.height = axes[0];
   for (int i = 0; i < spatial; ++i) plan.output[dim_of(x, spatial, i)] = axes[i].out;
   core::check_shape(op, plan.output);
-  NV_CHECK(plan.pool.window_size() <= INT32_MAX, op, "a window may have up to 2^31 - 1 elements");
+  check_window_size(op, plan.pool);
   return plan;
 }
 
@@ -188,6 +188,10 @@ PoolAxis pool_axis(const char* op, std::int64_t in, std::int64_t kernel, std::in
   axis.out = output_size(axis, ceil_mode);
   NV_CHECK(axis.out >= 1, op, "a window of ", reach, " does not fit into the padded input of ", in + 2 * padding);
   return axis;
+}
+
+void check_window_size(const char* op, const Pool& pool) {
+  NV_CHECK(pool.window_size() <= INT32_MAX, op, "a window may have up to 2^31 - 1 elements");
 }
 
 Tensor max_pool(const Tensor& x, const Dims& kernel_size, const Dims& stride, const Dims& padding, const Dims& dilation,

@@ -74,8 +74,6 @@ kernels::Sequence SequenceBatch::direction(std::int64_t d) const {
   return one;
 }
 
-void SequenceBatch::detach() { x = x.detach(); }
-
 void LayerWeights::detach() {
   for (Tensor& tensor : tensors)
     if (tensor) tensor = tensor.detach();
@@ -107,6 +105,7 @@ SequenceBatch sequence_batch(const char* op, const Tensor& input, const Tensor& 
   s.batch = s.x.size(0);
   s.steps = s.x.size(1);
   s.input = s.x.size(2);
+  s.step_by_step = lies_step_by_step(s.x) && !s.x.is_row_major();
   if (lengths) check_lengths(op, lengths, s.batch, s.steps);
   std::int64_t longest = s.steps;
   if (lengths) longest = s.batch == 0 ? 0 : *std::max_element(lengths.i64(), lengths.i64() + s.batch);
@@ -130,19 +129,18 @@ SequenceBatch sequence_batch(const char* op, const Tensor& input, const Tensor& 
 
 Tensor steps_tensor(const SequenceBatch& s, std::int64_t width) {
   const Shape shape{s.batch, s.steps, width};
-  return lies_step_by_step(s.x) && !s.x.is_row_major() ? Tensor::empty(shape, DType::float32, kStepByStep)
-                                                       : Tensor::empty(shape);
+  return s.step_by_step ? Tensor::empty(shape, DType::float32, kStepByStep) : Tensor::empty(shape);
 }
 
-kernels::StepsOut steps_out(const SequenceBatch&, const Tensor& y, std::int64_t d, std::int64_t directions) {
+kernels::StepsOut steps_out(const Tensor& y, std::int64_t d, std::int64_t directions) {
   const Steps steps = steps_of(y);
   return {y.f32_out() + d * (y.size(2) / directions), steps.row, steps.time};
 }
 
-kernels::StepsIn steps_in(const SequenceBatch& s, Tensor& dy, std::int64_t d, std::int64_t directions) {
+kernels::StepsIn steps_in(Tensor& dy, std::int64_t d, std::int64_t directions) {
   if (!dy) return {nullptr, 0, 0};
   if (!lies_step_by_step(dy)) dy = row_major(dy);
-  const kernels::StepsOut steps = steps_out(s, dy, d, directions);
+  const kernels::StepsOut steps = steps_out(dy, d, directions);
   return {steps.data, steps.row_step, steps.time_step};
 }
 
@@ -155,7 +153,7 @@ void clear_padding(const SequenceBatch& s, const Tensor& y) {
 }
 
 Tensor unpacked(const SequenceBatch& s, const Tensor& packed) {
-  if (s.in_place()) return packed.view_as(s.x.shape(), s.x.order());
+  if (s.packed.rank() == 3) return packed.view_as(s.packed.shape(), s.packed.order());
   const Tensor x = steps_tensor(s, s.input);
   const Steps steps = steps_of(x);
   core::launch(x.numel(),

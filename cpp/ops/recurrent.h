@@ -16,13 +16,13 @@ void check_lengths(const char* op, const Tensor& lengths, std::int64_t batch, st
 /// One layer's batch: x (B, T, I) and where its rows end.
 struct SequenceBatch {
   Tensor x;        // row-major, or step by step in memory: order (1, 0, 2)
-  Tensor packed;   // what the kernels read: x itself where that is possible
+  Tensor packed;   // what the kernels read: the memory of x where that is possible
   Tensor numbers;  // active, offset, row: what `sequence` points into
   kernels::Sequence sequence;
   std::int64_t batch, steps, input;
+  bool step_by_step;  // x, and not row-major
 
-  void detach();
-  bool in_place() const { return packed.data() == x.data(); }
+  void detach() { x = Tensor(); }
   kernels::Sequence direction(std::int64_t d) const;
 };
 
@@ -30,9 +30,9 @@ SequenceBatch sequence_batch(const char* op, const Tensor& x, const Tensor& leng
 
 /// A new tensor (B, T, width) lying like the batch's x, and where direction d of `directions` writes in it.
 Tensor steps_tensor(const SequenceBatch& batch, std::int64_t width);
-kernels::StepsOut steps_out(const SequenceBatch& batch, const Tensor& y, std::int64_t d, std::int64_t directions);
+kernels::StepsOut steps_out(const Tensor& y, std::int64_t d, std::int64_t directions);
 /// Likewise for the gradient `dy` of such a tensor, which may be undefined. Keeps what it converts in `dy`.
-kernels::StepsIn steps_in(const SequenceBatch& batch, Tensor& dy, std::int64_t d, std::int64_t directions);
+kernels::StepsIn steps_in(Tensor& dy, std::int64_t d, std::int64_t directions);
 /// Zeros in y past the rows' ends.
 void clear_padding(const SequenceBatch& batch, const Tensor& y);
 /// The gradient of x from its packed form.

@@ -49,7 +49,7 @@ void backward(const Saved& s, core::Gradients& g) {
     const kernels::RnnGradients out{
         dx ? dx.f32_out() : nullptr, d > 0, dh0.f32_out() + d * B * H, dw.data(0), dw.data(1), dw.shared_bias(2, 3)};
     core::launch(2 * s.work(),
-                 [layer = layer_of(s, d), saved = saved_of(s, d), dy = steps_in(s.batch, dy, d, D),
+                 [layer = layer_of(s, d), saved = saved_of(s, d), dy = steps_in(dy, d, D),
                   dh_n = data_or_null(dh_n, d * B * H), out] { kernels::rnn_backward(layer, saved, dy, dh_n, out); });
     dw.set(g, true);
   }
@@ -73,7 +73,7 @@ std::tuple<Tensor, Tensor> rnn(const Tensor& x, const Tensor& h0, const std::vec
   s.h = Tensor::empty({D, s.state_rows(), H});
   const Tensor y = steps_tensor(s.batch, D * H), h_n = Tensor::empty({D, B, H});
   for (std::int64_t d = 0; d < D; ++d)
-    core::launch(s.work(), [layer = layer_of(s, d), saved = saved_of(s, d), y = steps_out(s.batch, y, d, D),
+    core::launch(s.work(), [layer = layer_of(s, d), saved = saved_of(s, d), y = steps_out(y, d, D),
                             h_n = h_n.f32_out() + d * B * H] { kernels::rnn_forward(layer, saved, y, h_n); });
   clear_padding(s.batch, y);
   if (s.keep) {
