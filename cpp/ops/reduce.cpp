@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <limits>
 
 #include "core/launch.h"
@@ -230,34 +231,51 @@ Tensor mean(const Tensor& x, const Dims& dims, bool keepdim) { return sum_or_mea
 
 namespace {
 
-/// The variance of x, and what the gradient needs.
-struct Variance {
-  Tensor x, mean, y;
-  ReduceShape shape;
-  float freedom;
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-  /// dx = scale dy (x - mean)
-  static Tensor gradient(const ReduceShape& shape, const Tensor& x, const Tensor& mean, const Tensor& dy, float scale) {
+/// How the variance was computed, for its gradient.
+struct VarianceSteps {
+  Tensor mean;
+  ReduceShape shape;
+  float freedom;  // count - correction, which may be 0 or negative
+  bool of_all;    // no dimensions were named
+
+  /// dx = factor dy (x - mean) / freedom. Without degrees of freedom the variance of all is infinite, and so is its
+  /// slope (NaN at the mean); with dimensions the formula stands as it is (PyTorch).
+  Tensor gradient(const Tensor& x, const Tensor& dy, float factor) const {
+    if (of_all && freedom <= 0.0f) {
+      const Tensor at_mean = eq(x, reshape(mean, {}));
+      return mul(masked_fill(full(x.shape(), kInfinity, DType::float32), at_mean, std::nan("")), reshape(dy, {}));
+    }
     const Tensor dx = Tensor::empty_like(x);
-    core::launch(x.numel(), [=, x = x.f32(), mean = mean.f32(), dy = dy.f32(), dx = dx.f32_out()] {
-      kernels::reduce_var_backward(shape, x, mean, dy, scale, dx);
-    });
+    core::launch(x.numel(), [shape = shape, scale = factor / freedom, x = x.f32(), mean = mean.f32(), dy = dy.f32(),
+                             dx = dx.f32_out()] { kernels::reduce_var_backward(shape, x, mean, dy, scale, dx); });
     return dx;
   }
 };
 
+struct Variance {
+  Tensor x, y;
+  VarianceSteps steps;
+};
+
+/// Corrections beyond it are mistakes, and count - correction could not be computed.
+constexpr std::int64_t kLargestCorrection = std::int64_t{1} << 53;
+
 Variance variance_of(const char* op, const Tensor& input, const Dims& dims, bool keepdim, std::int64_t correction) {
+  NV_CHECK(correction >= -kLargestCorrection && correction <= kLargestCorrection, op,
+           "correction must lie between -2^53 and 2^53, got ", correction);
   const DimMask reduced = mask_of(op, input, dims);
   const Tensor x = with_one_step(to_float(input), reduced);
   const Plan plan = plan_of(x, reduced, keepdim);
   const auto count = static_cast<float>(plan.count);
-  const auto freedom = static_cast<float>(std::max<std::int64_t>(plan.count - correction, 0));
+  const auto freedom = static_cast<float>(plan.count - correction);
   const Tensor y = empty_result(plan), mean = empty_array(y.numel());
   core::launch(2 * x.numel(), [=, shape = plan.steps[0], x = x.f32(), mean = mean.f32_out(), y = y.f32_out()] {
     kernels::reduce_sum(shape, x, count, mean);
-    kernels::reduce_squared_deviation(shape, x, mean, freedom, y);
+    kernels::reduce_squared_deviation(shape, x, mean, std::max(freedom, 0.0f), y);
   });
-  return {x, mean, y, plan.steps[0], freedom};
+  return {x, y, {mean, plan.steps[0], freedom, dims.empty() || input.rank() == 0}};
 }
 
 /// Between these the squares that count are ordinary float32 numbers.
@@ -274,7 +292,7 @@ Tensor careful_root(const Tensor& x, const Variance& v, const Dims& dims) {
   const Tensor deviation = sub(x, mean(x, dims, /*keepdim=*/true));
   const Tensor largest = maximum(amax(abs(deviation), dims, true), number(std::numeric_limits<float>::min()));
   const Tensor squares = sum(square(div(deviation, largest)), dims, true);
-  const Tensor root = mul(largest, sqrt(div(squares, number(v.freedom))));
+  const Tensor root = mul(largest, sqrt(div(squares, number(std::max(v.steps.freedom, 0.0f)))));
   const Tensor fits = logical_and(ge(v.y, number(kLeastVariance)), le(v.y, number(kLargestVariance)));
   return to_order(where(fits, sqrt(v.y), reshape(root, v.y.shape().to_vector())), v.y.order());
 }
@@ -285,9 +303,8 @@ Tensor var(const Tensor& input, const Dims& dims, bool keepdim, std::int64_t cor
   const Variance v = variance_of("var", input, dims, keepdim, correction);
   if (core::needs_grad(v.x))
     core::record("var", v.y, {v.x}, core::saved(v.x.detach()),
-                 [shape = v.shape, freedom = v.freedom, mean = v.mean, order = v.y.order()](core::Gradients& g,
-                                                                                            const Tensor& x) {
-                   g.set(0, Variance::gradient(shape, x, mean, to_order(g.dy(), order), 2.0f / freedom));
+                 [steps = v.steps, order = v.y.order()](core::Gradients& g, const Tensor& x) {
+                   g.set(0, steps.gradient(x, to_order(g.dy(), order), 2.0f));
                  });
   return v.y;
 }
@@ -301,13 +318,12 @@ Tensor standard_deviation(const Tensor& input, const Dims& dims, bool keepdim, s
     y = v.x.numel() == 0 || squares_fit(v.y) ? sqrt(v.y) : careful_root(v.x, v, dims);
   }
   if (core::needs_grad(v.x))
-    core::record(
-        op, y, {v.x}, core::saved(v.x.detach(), y.detach()),
-        [shape = v.shape, freedom = v.freedom, mean = v.mean](core::Gradients& g, const Tensor& x, const Tensor& y) {
-          const Tensor parts = div(to_order(g.dy(), y.order()), y);
-          const Tensor dy = masked_fill(parts, eq(y, Tensor::scalar(0.0f)), 0.0);
-          g.set(0, Variance::gradient(shape, x, mean, to_order(dy, y.order()), 1.0f / freedom));
-        });
+    core::record(op, y, {v.x}, core::saved(v.x.detach(), y.detach()),
+                 [steps = v.steps](core::Gradients& g, const Tensor& x, const Tensor& y) {
+                   const Tensor parts = div(to_order(g.dy(), y.order()), y);
+                   const Tensor dy = masked_fill(parts, eq(y, Tensor::scalar(0.0f)), 0.0);
+                   g.set(0, steps.gradient(x, to_order(dy, y.order()), 1.0f));
+                 });
   return y;
 }
 
