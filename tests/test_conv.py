@@ -488,6 +488,23 @@ def test_long_kernels_of_one_channel_need_little_memory() -> None:
     assert stats["live_bytes"] + stats["cached_bytes"] - before < 32 << 20
 
 
+@pytest.mark.parametrize("stride", [200, 399, 10**6, 2**30])
+def test_depthwise_strides_near_the_image_need_little_memory(stride: int, isa: str) -> None:
+    """Tap lists of every pixel would take ten times the image's memory."""
+    x, w = nv.zeros(1, 2, 400, 400).requires_grad_(), nv.ones(2, 1, 3, 3)
+    nv.trim_memory()
+    _core.reset_peak_memory()
+    before = nv.memory_stats()["live_bytes"]
+    F.conv2d(x, w, stride=stride, padding=1, groups=2).sum().backward()
+    assert nv.memory_stats()["peak_bytes"] - before < 6 << 20
+    expected = np.zeros((400, 400))
+    tops = range(-1, 400 + 1 - 2, stride)
+    for top in tops:
+        for left in tops:
+            expected[max(0, top) : top + 3, max(0, left) : left + 3] += 1
+    np.testing.assert_array_equal(x.grad.numpy(), np.broadcast_to(expected, x.shape))
+
+
 # ---- training ------------------------------------------------------------------------------------
 
 
