@@ -451,14 +451,13 @@ def test_recurrent_layers_of_another_kind_step_by_themselves() -> None:
 X = nv.zeros(2, 1, 8)
 PART = [nv.zeros(24, 8), None, nv.zeros(8, 8), None, nv.zeros(8), None]
 NETWORK = [nv.zeros(16, 8), None, nv.zeros(8, 16), None, nv.zeros(8), None]
-STORE = nv.zeros(2, 4, 8)
+STORE, VALUES, SECOND = (nv.zeros(2, 4, 8) for _ in range(3))
 
 
 def _step(x: Tensor = X, weights: Any = None, heads: int = 2, length: int = 0, **more: Any) -> Any:
     weights = [*PART, *NETWORK] if weights is None else weights
-    return _core.transformer_step(
-        x, weights, 1e-5, True, heads, "relu", [STORE], [STORE], length, **more
-    )
+    stores = {"keys": [STORE], "values": [VALUES], **more}
+    return _core.transformer_step(x, weights, 1e-5, True, heads, "relu", length=length, **stores)
 
 
 @pytest.mark.parametrize(
@@ -473,6 +472,14 @@ def _step(x: Tensor = X, weights: Any = None, heads: int = 2, length: int = 0, *
         (lambda: _step(weights=[*PART, *PART]), r"linear2 must be \(8, 24\)"),
         (lambda: _step(weights=[*PART, *NETWORK[:4], nv.zeros(7), None]), r"\(8\), got \(7,\)"),
         (lambda: _step(lengths=nv.zeros(2, dtype=nv.int64)), "sides, which are missing"),
+        (lambda: _step(values=[STORE]), "keys and values must not share memory"),
+        (lambda: _step(values=[VALUES.detach().requires_grad_()]), "must not require gradients"),
+        (
+            lambda: _step(
+                weights=2 * [*PART, *NETWORK], keys=[STORE, SECOND], values=[VALUES, STORE]
+            ),
+            "keys and values of layer 1 must not share memory",
+        ),
         (
             lambda: _core.attentive_memory(STORE, nv.zeros(6, 7), nv.zeros(6, 8)),
             "8 columns for the context, got 7 and 8",
@@ -481,5 +488,7 @@ def _step(x: Tensor = X, weights: Any = None, heads: int = 2, length: int = 0, *
     ],
 )
 def test_errors(call: Any, words: str) -> None:
+    before = STORE._version
     with pytest.raises(ValueError, match=words):
         call()
+    assert STORE._version == before  # nothing was written
