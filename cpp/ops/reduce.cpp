@@ -286,15 +286,15 @@ bool squares_fit(const Tensor& variance) {
                      [](float v) { return v >= kLeastVariance && v <= kLargestVariance; });
 }
 
-/// The root of the variance v of x; from deviations as parts of the largest one where v says nothing.
-Tensor careful_root(const Tensor& x, const Variance& v, const Dims& dims) {
+/// The root of y = Σ deviation² / divisor; from deviations as parts of the largest one where y says nothing.
+Tensor careful_root(const Tensor& deviation, const Dims& dims, float divisor, const Tensor& y) {
   const auto number = [](float value) { return Tensor::scalar(value); };
-  const Tensor deviation = sub(x, mean(x, dims, /*keepdim=*/true));
-  const Tensor largest = maximum(amax(abs(deviation), dims, true), number(std::numeric_limits<float>::min()));
+  const Tensor top = minimum(amax(abs(deviation), dims, true), number(std::numeric_limits<float>::max()));
+  const Tensor largest = maximum(top, number(std::numeric_limits<float>::min()));
   const Tensor squares = sum(square(div(deviation, largest)), dims, true);
-  const Tensor root = mul(largest, sqrt(div(squares, number(std::max(v.steps.freedom, 0.0f)))));
-  const Tensor fits = logical_and(ge(v.y, number(kLeastVariance)), le(v.y, number(kLargestVariance)));
-  return to_order(where(fits, sqrt(v.y), reshape(root, v.y.shape().to_vector())), v.y.order());
+  const Tensor root = mul(largest, sqrt(div(squares, number(divisor))));
+  const Tensor fits = logical_and(ge(y, number(kLeastVariance)), le(y, number(kLargestVariance)));
+  return to_order(where(fits, sqrt(y), reshape(root, y.shape().to_vector())), y.order());
 }
 
 }  // namespace
@@ -315,7 +315,9 @@ Tensor standard_deviation(const Tensor& input, const Dims& dims, bool keepdim, s
   Tensor y;
   {
     const core::NoGrad no_grad;
-    y = v.x.numel() == 0 || squares_fit(v.y) ? sqrt(v.y) : careful_root(v.x, v, dims);
+    y = v.x.numel() == 0 || squares_fit(v.y)
+            ? sqrt(v.y)
+            : careful_root(sub(v.x, mean(v.x, dims, /*keepdim=*/true)), dims, std::max(v.steps.freedom, 0.0f), v.y);
   }
   if (core::needs_grad(v.x))
     core::record(op, y, {v.x}, core::saved(v.x.detach(), y.detach()),
@@ -325,6 +327,54 @@ Tensor standard_deviation(const Tensor& input, const Dims& dims, bool keepdim, s
                    g.set(0, steps.gradient(x, to_order(dy, y.order()), 1.0f));
                  });
   return y;
+}
+
+namespace {
+
+/// The Euclidean norm: a standard deviation from 0 instead of the mean.
+Tensor euclidean_norm(const Tensor& input, const Dims& dims, bool keepdim) {
+  constexpr const char* op = "norm";
+  const DimMask reduced = mask_of(op, input, dims);
+  const Tensor x = with_one_step(to_float(input), reduced);
+  const Plan plan = plan_of(x, reduced, keepdim);
+  const Tensor squares = empty_result(plan), zero = full(Shape{squares.numel()}, 0.0, DType::float32);
+  core::launch(x.numel(), [shape = plan.steps[0], x = x.f32(), zero = zero.f32(), y = squares.f32_out()] {
+    kernels::reduce_squared_deviation(shape, x, zero, 1.0f, y);
+  });
+  Tensor y;
+  {
+    const core::NoGrad no_grad;
+    y = x.numel() == 0 || squares_fit(squares) ? sqrt(squares) : careful_root(x.detach(), dims, 1.0f, squares);
+  }
+  if (core::needs_grad(x))
+    core::record(op, y, {x}, core::saved(x.detach(), y.detach()),
+                 [steps = VarianceSteps{zero, plan.steps[0], 1.0f, false}](core::Gradients& g, const Tensor& x,
+                                                                           const Tensor& y) {
+                   const Tensor parts = div(to_order(g.dy(), y.order()), y);
+                   const Tensor dy = masked_fill(parts, eq(y, Tensor::scalar(0.0f)), 0.0);
+                   g.set(0, steps.gradient(x, to_order(dy, y.order()), 1.0f));
+                 });
+  return y;
+}
+
+}  // namespace
+
+Tensor norm(const Tensor& x, double p, const Dims& dims, bool keepdim) {
+  if (p == 2.0) return euclidean_norm(x, dims, keepdim);
+  if (p == 1.0) return sum(abs(x), dims, keepdim);
+  NV_CHECK(p == std::numeric_limits<double>::infinity(), "norm", "p must be 1, 2 or infinity, got ", p);
+  return amax(abs(x), dims, keepdim);
+}
+
+Tensor any(const Tensor& x, const Dims& dims, bool keepdim) {
+  const core::NoGrad no_grad;
+  const Tensor counts = x.dtype() == DType::boolean ? x : ne(x, Tensor::scalar(0.0f));
+  return gt(sum(counts, dims, keepdim), Tensor::scalar(0.0f));
+}
+
+Tensor all(const Tensor& x, const Dims& dims, bool keepdim) {
+  const core::NoGrad no_grad;
+  return logical_not(any(eq(x, full(Shape{}, std::int64_t{0}, x.dtype())), dims, keepdim));
 }
 
 Tensor logsumexp(const Tensor& input, const Dims& dims, bool keepdim) {
