@@ -390,6 +390,38 @@ def test_memory_that_was_changed_in_place_is_projected_again() -> None:
         np.testing.assert_array_equal(layer(x, memory, cache=used).numpy(), expected.numpy())
 
 
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("change", ["step", "load", "replace"])
+def test_memory_is_projected_again_when_the_weights_change(change: str, bias: bool) -> None:
+    nv.manual_seed(19)
+    layer = nn.TransformerDecoderLayer(8, 2, 16, bias=bias).eval()
+    attention = layer.multihead_attn
+    x, memory = nv.randn(2, 1, 8), nv.randn(2, 3, 8)
+    used, fresh = nn.KeyValueCache(), nn.KeyValueCache()
+    with nv.no_grad():
+        layer(x, memory, cache=used)
+        layer(x, memory, cache=fresh)
+        weight = attention.in_proj_weight
+        if change == "step":
+            weight.grad = nv.ones(24, 8)
+            nv.optim.SGD([weight], lr=0.5).step()
+        elif change == "load":
+            attention.load_state_dict({k: v * 2.0 for k, v in attention.state_dict().items()})
+        else:
+            attention.in_proj_weight = nn.Parameter(weight * 2.0)
+        expected = layer(x, memory.clone(), cache=fresh)
+        np.testing.assert_array_equal(layer(x, memory, cache=used).numpy(), expected.numpy())
+
+
+def test_copies_of_a_cache_keep_what_was_projected() -> None:
+    layer = nn.MultiheadAttention(8, 2)
+    weights = (layer.in_proj_weight, layer.in_proj_bias)
+    cache, memory = nn.KeyValueCache(), nv.randn(2, 3, 8)
+    cache.sides(memory, layer.sides, weights)
+    copied, memory = copy.deepcopy((cache, memory))
+    copied.sides(memory, lambda _: pytest.fail("projected again"), weights)
+
+
 class _Doubled(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x) * 2.0
