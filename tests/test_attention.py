@@ -182,6 +182,23 @@ def test_memory_is_linear_in_the_length() -> None:
             ValueError,
             "same capacity",
         ),
+        (
+            lambda q: _core.attend_cached(nv.randn(3, 1, 24), k := q[0], k, 2, 2),
+            ValueError,
+            "keys and values must not share memory",
+        ),
+        (
+            lambda q: _core.attend_cached(nv.randn(3, 1, 24), q[0], q[0].requires_grad_(), 2, 2),
+            ValueError,
+            "must not require gradients",
+        ),
+        (
+            lambda q: _core.attend_cached(
+                k := nv.randn(3, 5, 24), nv.randn(3, 15, 8), k.view(3, 15, 8), 0, 2
+            ),
+            ValueError,
+            "input must not share memory with keys or values",
+        ),
     ],
 )
 def test_errors(call: Any, error: type[Exception], words: str) -> None:

@@ -390,6 +390,38 @@ def test_memory_that_was_changed_in_place_is_projected_again() -> None:
         np.testing.assert_array_equal(layer(x, memory, cache=used).numpy(), expected.numpy())
 
 
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("change", ["step", "load", "replace"])
+def test_memory_is_projected_again_when_the_weights_change(change: str, bias: bool) -> None:
+    nv.manual_seed(19)
+    layer = nn.TransformerDecoderLayer(8, 2, 16, bias=bias).eval()
+    attention = layer.multihead_attn
+    x, memory = nv.randn(2, 1, 8), nv.randn(2, 3, 8)
+    used, fresh = nn.KeyValueCache(), nn.KeyValueCache()
+    with nv.no_grad():
+        layer(x, memory, cache=used)
+        layer(x, memory, cache=fresh)
+        weight = attention.in_proj_weight
+        if change == "step":
+            weight.grad = nv.ones(24, 8)
+            nv.optim.SGD([weight], lr=0.5).step()
+        elif change == "load":
+            attention.load_state_dict({k: v * 2.0 for k, v in attention.state_dict().items()})
+        else:
+            attention.in_proj_weight = nn.Parameter(weight * 2.0)
+        expected = layer(x, memory.clone(), cache=fresh)
+        np.testing.assert_array_equal(layer(x, memory, cache=used).numpy(), expected.numpy())
+
+
+def test_copies_of_a_cache_keep_what_was_projected() -> None:
+    layer = nn.MultiheadAttention(8, 2)
+    weights = (layer.in_proj_weight, layer.in_proj_bias)
+    cache, memory = nn.KeyValueCache(), nv.randn(2, 3, 8)
+    cache.sides(memory, layer.sides, weights)
+    copied, memory = copy.deepcopy((cache, memory))
+    copied.sides(memory, lambda _: pytest.fail("projected again"), weights)
+
+
 class _Doubled(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x) * 2.0
@@ -451,14 +483,13 @@ def test_recurrent_layers_of_another_kind_step_by_themselves() -> None:
 X = nv.zeros(2, 1, 8)
 PART = [nv.zeros(24, 8), None, nv.zeros(8, 8), None, nv.zeros(8), None]
 NETWORK = [nv.zeros(16, 8), None, nv.zeros(8, 16), None, nv.zeros(8), None]
-STORE = nv.zeros(2, 4, 8)
+STORE, VALUES, SECOND = (nv.zeros(2, 4, 8) for _ in range(3))
 
 
 def _step(x: Tensor = X, weights: Any = None, heads: int = 2, length: int = 0, **more: Any) -> Any:
     weights = [*PART, *NETWORK] if weights is None else weights
-    return _core.transformer_step(
-        x, weights, 1e-5, True, heads, "relu", [STORE], [STORE], length, **more
-    )
+    stores = {"keys": [STORE], "values": [VALUES], **more}
+    return _core.transformer_step(x, weights, 1e-5, True, heads, "relu", length=length, **stores)
 
 
 @pytest.mark.parametrize(
@@ -473,6 +504,14 @@ def _step(x: Tensor = X, weights: Any = None, heads: int = 2, length: int = 0, *
         (lambda: _step(weights=[*PART, *PART]), r"linear2 must be \(8, 24\)"),
         (lambda: _step(weights=[*PART, *NETWORK[:4], nv.zeros(7), None]), r"\(8\), got \(7,\)"),
         (lambda: _step(lengths=nv.zeros(2, dtype=nv.int64)), "sides, which are missing"),
+        (lambda: _step(values=[STORE]), "keys and values must not share memory"),
+        (lambda: _step(values=[VALUES.detach().requires_grad_()]), "must not require gradients"),
+        (
+            lambda: _step(
+                weights=2 * [*PART, *NETWORK], keys=[STORE, SECOND], values=[VALUES, STORE]
+            ),
+            "keys and values of layer 1 must not share memory",
+        ),
         (
             lambda: _core.attentive_memory(STORE, nv.zeros(6, 7), nv.zeros(6, 8)),
             "8 columns for the context, got 7 and 8",
@@ -481,5 +520,7 @@ def _step(x: Tensor = X, weights: Any = None, heads: int = 2, length: int = 0, *
     ],
 )
 def test_errors(call: Any, words: str) -> None:
+    before = STORE._version
     with pytest.raises(ValueError, match=words):
         call()
+    assert STORE._version == before  # nothing was written

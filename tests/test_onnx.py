@@ -492,6 +492,9 @@ def test_more_export_errors(path: Path) -> None:
         ours.export(3, path, ("n",))  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="metadata must map strings to strings"):
         ours.export(nn.ReLU(), path, ("n",), metadata={"a": 1})  # type: ignore[dict-item]
+    for metadata in ("note", [("note", "kept")], 3):
+        with pytest.raises(TypeError, match="metadata must map strings to strings"):
+            ours.export(nn.ReLU(), path, ("n",), metadata=metadata)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="output_names"):
         ours.export(nn.ReLU(), path, ("n",), output_names=["a", "b"])
     with pytest.raises(ValueError, match="output_names"):

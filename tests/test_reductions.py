@@ -80,6 +80,33 @@ def test_deviation_of_equal_values_has_no_slope():
     assert _core.standard_deviation(tensor(np.zeros((0, 3), np.float32)), [1]).shape == (0,)
 
 
+@pytest.mark.parametrize("op", ["var", "std"])
+@pytest.mark.parametrize("correction", [2, 3, 4, 10])
+@pytest.mark.parametrize(
+    ("shape", "dim"), [((3,), None), ((3,), 0), ((), None), ((2, 3), 1), ((3, 1), 1)]
+)
+@pytest.mark.parametrize("equal", [False, True])
+@pytest.mark.filterwarnings("ignore:.*degrees of freedom")
+def test_spread_without_degrees_of_freedom(rng, op, correction, shape, dim, equal):
+    torch = pytest.importorskip("torch")
+    x = np.full(shape, 2.0) if equal else rng.standard_normal(shape)
+    ours = tensor(x, requires_grad=True)
+    theirs = torch.tensor(np.asarray(x, np.float32), requires_grad=True)
+    y = getattr(ours, op)(dim=dim, correction=correction)
+    expected = getattr(theirs, op)(dim=dim, correction=correction)
+    np.testing.assert_allclose(y.numpy(), expected.detach().numpy(), rtol=1e-6)
+    y.sum().backward()
+    expected.sum().backward()
+    np.testing.assert_allclose(ours.grad.numpy(), theirs.grad.numpy(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("op", ["var", "std"])
+@pytest.mark.parametrize("correction", [-(2**63), -(2**53) - 1, 2**53 + 1, 2**63 - 1])
+def test_absurd_corrections(op, correction):
+    with pytest.raises(ValueError, match="correction must lie between"):
+        getattr(nv.ones(3), op)(correction=correction)
+
+
 @pytest.mark.parametrize("shape", [(100_000,), (1000, 100), (100, 1000)])
 @pytest.mark.parametrize("axis", [0, -1])
 def test_variance_far_from_zero(isa, rng, shape, axis):

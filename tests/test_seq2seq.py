@@ -238,6 +238,9 @@ def test_samples_follow_the_probabilities() -> None:
         lambda m, s: KINDS["plain"]().generate(s, method="best"),
         lambda m, s: Seq2Seq(5, 5, cell="rnn"),
         lambda m, s: Seq2Seq(5, 5, attention="luong"),
+        lambda m, s: Seq2Seq(5, 5, bos=9),
+        lambda m, s: Seq2Seq(5, 5, eos=-1),
+        lambda m, s: TransformerSeq2Seq(5, 5, bos=5),
     ],
 )
 def test_errors(call: Any) -> None:

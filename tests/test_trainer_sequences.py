@@ -120,6 +120,10 @@ def test_exact_match_is_that_of_whole_sequences(rng: np.random.Generator) -> Non
     images = nv.Trainer(nn.Identity(), "cross_entropy", sgd(model), ["exact_match"])
     scores = np.eye(3)[[[0, 1], [2, 1]]].transpose(0, 2, 1)  # (N, C, T)
     assert images.evaluate(scores, np.array([[0, 1], [2, 2]]))[1] == 0.5
+    soft = np.eye(3, dtype=np.float32)[[[0, 1], [2, 2]]]  # (N, T, C), probabilities
+    assert images.evaluate(scores, soft.transpose(0, 2, 1))[1] == 0.5
+    steps = nv.Trainer(nn.Identity(), "cross_entropy", sgd(model), ["exact_match"], class_dim=-1)
+    assert steps.evaluate(scores.transpose(0, 2, 1), soft)[1] == 0.5
     with pytest.raises(ValueError, match="exact_match needs whole sequences"):
         nv.Trainer(model, "cross_entropy", metrics=["exact_match"], tbptt=2, class_dim=-1)
 

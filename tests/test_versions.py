@@ -311,7 +311,10 @@ def test_saved_by_a_function() -> None:
             elif how == "attribute":
                 ctx.x = x[1:]
             elif how == "list":
-                ctx.arrays = [np.ones(2), x[::-1]]
+                ctx.parts = [None, x[:1]]
+            elif how == "dict":
+                ctx.parts = {"deep": [(x[1:],)]}
+                ctx.parts["itself"] = ctx.parts
             else:
                 ctx.x = x.copy()
             return x**3
@@ -320,7 +323,7 @@ def test_saved_by_a_function() -> None:
         def backward(ctx: Any, dy: np.ndarray) -> Any:
             return np.full_like(dy, 7.0), None
 
-    for how in ("saved", "attribute", "list", "copied"):
+    for how in ("saved", "attribute", "list", "dict", "copied"):
         x = leaf([1.0, 2.0, 3.0])
         y = Cube.apply(x, how).sum()
         x.fill_(0.0)

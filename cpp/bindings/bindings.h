@@ -8,6 +8,7 @@
 #include <pybind11/stl.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -116,6 +117,41 @@ void bind_kernels(py::module_& m);      // kernels.cpp: the bare kernels on NumP
 }  // namespace nervure::bindings
 
 namespace pybind11::detail {
+
+/// Whatever Python takes for an index: also NumPy's integers. pybind11 would cut NumPy's fractions off.
+template <>
+struct type_caster<std::int64_t> {
+  PYBIND11_TYPE_CASTER(std::int64_t, const_name("int"));
+
+  bool load(handle source, bool) {
+    if (!source || !PyIndex_Check(source.ptr())) return false;
+    const auto integer = reinterpret_steal<object>(PyNumber_Index(source.ptr()));
+    value = integer ? PyLong_AsLongLong(integer.ptr()) : -1;
+    if (!PyErr_Occurred()) return true;
+    PyErr_Clear();  // not an integer after all (an array of several), or beyond 64 bits
+    return false;
+  }
+  static handle cast(std::int64_t source, return_value_policy, handle) { return PyLong_FromLongLong(source); }
+};
+
+/// A number: an integer exactly, where 64 bits hold it.
+template <>
+struct type_caster<nervure::ops::Number> {
+  PYBIND11_TYPE_CASTER(nervure::ops::Number, const_name("int | float"));
+
+  bool load(handle source, bool convert) {
+    make_caster<std::int64_t> integer;
+    make_caster<double> real;
+    if (integer.load(source, convert)) {
+      value = cast_op<std::int64_t>(integer);
+      return true;
+    }
+    if (!real.load(source, true)) return false;
+    const double number = cast_op<double>(real);  // an integer below int64 must not be rounded to its smallest
+    value = PyLong_Check(source.ptr()) && number == -0x1p63 ? std::nextafter(number, 2 * number) : number;
+    return true;
+  }
+};
 
 template <>
 struct type_caster<nervure::bindings::IntList> {

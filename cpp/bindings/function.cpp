@@ -8,6 +8,8 @@ namespace {
 
 bool is_sequence(const py::handle& value) { return PyTuple_Check(value.ptr()) || PyList_Check(value.ptr()); }
 
+constexpr int kContainers = 5;  // inside each other, that are searched for arrays
+
 std::vector<Tensor> outputs_of(const py::object& result) {
   std::vector<Tensor> outputs;
   if (is_sequence(result)) {
@@ -26,24 +28,31 @@ py::object gradient_array(const core::Gradients& g, int i, const Shape& shape) {
   return gradient;
 }
 
+/// look_at(array) for an array, and for those in tuples, lists and the values of dicts, some levels deep.
+template <class Look>
+void for_arrays(const py::handle& value, int levels, const Look& look_at) {
+  if (py::isinstance<py::array>(value)) return look_at(py::reinterpret_borrow<py::array>(value));
+  if (levels == 0) return;
+  if (is_sequence(value)) {
+    for (const py::handle& item : py::reinterpret_borrow<py::sequence>(value)) for_arrays(item, levels - 1, look_at);
+  } else if (PyDict_Check(value.ptr())) {
+    for (const auto& [key, item] : py::reinterpret_borrow<py::dict>(value)) for_arrays(item, levels - 1, look_at);
+  }
+}
+
 /// The inputs that forward() kept for backward(): those whose memory an array lies in that it saved, or set as an
-/// attribute of the context, alone or in a tuple or list.
+/// attribute of the context, or put into a container there.
 core::SavedList kept_inputs(const py::object& context, const std::vector<Tensor>& inputs) {
   std::vector<Tensor> kept;
-  const auto look_at = [&](const py::handle& value) {
-    if (!py::isinstance<py::array>(value)) return;
-    const auto at = reinterpret_cast<std::uintptr_t>(py::reinterpret_borrow<py::array>(value).data());
+  const auto look_at = [&](const py::array& array) {
+    const auto at = reinterpret_cast<std::uintptr_t>(array.data());
     for (const Tensor& x : inputs) {
       const core::Storage& storage = *x.body()->storage;
       const auto begin = reinterpret_cast<std::uintptr_t>(storage.data());
       if (at >= begin && at < begin + storage.bytes()) kept.push_back(x);
     }
   };
-  for (const auto& [name, value] : py::dict(context.attr("__dict__"))) {
-    look_at(value);
-    if (is_sequence(value))
-      for (const py::handle& item : value) look_at(item);
-  }
+  for_arrays(py::dict(context.attr("__dict__")), kContainers, look_at);
   return core::saved_list(kept);
 }
 

@@ -32,9 +32,11 @@ void bind_creation(py::module_& m) {
       py::arg("shape"), py::arg("order") = py::none(), py::arg("dtype") = DType::float32);
   m.def(
       "full",
-      [](const IntList& shape, double value, DType dtype) { return ops::full(Shape(shape.values), value, dtype); },
+      [](const IntList& shape, const ops::Number& value, DType dtype) {
+        return ops::full(Shape(shape.values), value, dtype);
+      },
       py::arg("shape"), py::arg("value"), py::arg("dtype") = DType::float32);
-  m.def("arange", &ops::arange, py::arg("start"), py::arg("end"), py::arg("step") = 1.0,
+  m.def("arange", &ops::arange, py::arg("start"), py::arg("end"), py::arg("step") = 1,
         py::arg("dtype") = DType::float32);
   m.def("fill_", &ops::fill_, written("x"), py::arg("value"));
   m.def("rand", [](const IntList& shape) { return ops::rand(Shape(shape.values)); }, py::arg("shape"));
@@ -106,7 +108,8 @@ void bind_unary(py::module_& m) {
 void bind_reduce(py::module_& m) {
   using Reduce = Tensor (*)(const Tensor&, const Dims&, bool);
   const std::pair<const char*, Reduce> reductions[] = {
-      {"sum", ops::sum}, {"mean", ops::mean}, {"amax", ops::amax}, {"amin", ops::amin}, {"logsumexp", ops::logsumexp}};
+      {"sum", ops::sum}, {"mean", ops::mean}, {"amax", ops::amax}, {"amin", ops::amin}, {"logsumexp", ops::logsumexp},
+      {"any", ops::any}, {"all", ops::all}};
   for (const auto& [name, op] : reductions)
     m.def(
         name, [op = op](const Tensor& x, const IntList& dim, bool keepdim) { return op(x, dim.values, keepdim); },
@@ -124,6 +127,14 @@ void bind_reduce(py::module_& m) {
   m.def("min", &ops::min, py::arg("x"), py::arg("dim"), py::arg("keepdim") = false);
   m.def("argmax", &ops::argmax, py::arg("x"), py::arg("dim") = py::none(), py::arg("keepdim") = false);
   m.def("argmin", &ops::argmin, py::arg("x"), py::arg("dim") = py::none(), py::arg("keepdim") = false);
+  m.def(
+      "norm",
+      [](const Tensor& x, double p, const IntList& dim, bool keepdim) { return ops::norm(x, p, dim.values, keepdim); },
+      py::arg("x"), py::arg("p") = 2.0, py::arg("dim") = py::none(), py::arg("keepdim") = false);
+  m.def("prod", &ops::prod, py::arg("x"), py::arg("dim") = py::none(), py::arg("keepdim") = false);
+  m.def("cumsum", &ops::cumsum, py::arg("x"), py::arg("dim"));
+  m.def("topk", &ops::topk, py::arg("x"), py::arg("k"), py::arg("dim") = -1, py::arg("largest") = true,
+        py::arg("sorted") = true);
 }
 
 void bind_shape(py::module_& m) {

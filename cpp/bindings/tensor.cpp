@@ -47,7 +47,8 @@ void bind_unary_methods(TensorClass& cls) {
 void bind_reductions(TensorClass& cls) {
   using Reduce = Tensor (*)(const Tensor&, const Dims&, bool);
   const std::pair<const char*, Reduce> methods[] = {
-      {"sum", ops::sum}, {"mean", ops::mean}, {"amax", ops::amax}, {"amin", ops::amin}, {"logsumexp", ops::logsumexp}};
+      {"sum", ops::sum}, {"mean", ops::mean}, {"amax", ops::amax}, {"amin", ops::amin}, {"logsumexp", ops::logsumexp},
+      {"any", ops::any}, {"all", ops::all}};
   for (const auto& [name, op] : methods)
     cls.def(
         name, [op = op](const Tensor& x, const IntList& dim, bool keepdim) { return op(x, dim.values, keepdim); },
@@ -76,6 +77,17 @@ void bind_reductions(TensorClass& cls) {
         py::arg("dim") = py::none(), py::arg("keepdim") = false);
   cls.def("argmax", &ops::argmax, py::arg("dim") = py::none(), py::arg("keepdim") = false);
   cls.def("argmin", &ops::argmin, py::arg("dim") = py::none(), py::arg("keepdim") = false);
+  cls.def(
+      "norm",
+      [](const Tensor& x, const py::object& p, const IntList& dim, bool keepdim) {
+        const bool text = py::isinstance<py::str>(p);
+        NV_CHECK(!text || p.cast<std::string>() == "fro", "norm", "p must be a number or \"fro\"");
+        return ops::norm(x, text ? 2.0 : p.cast<double>(), dim.values, keepdim);
+      },
+      py::arg("p") = 2.0, py::arg("dim") = py::none(), py::arg("keepdim") = false);
+  cls.def("prod", &ops::prod, py::arg("dim") = py::none(), py::arg("keepdim") = false);
+  cls.def("cumsum", &ops::cumsum, py::arg("dim"));
+  cls.def("topk", &ops::topk, py::arg("k"), py::arg("dim") = -1, py::arg("largest") = true, py::arg("sorted") = true);
 }
 
 /// Sizes given one by one or as one sequence: x.view(2, 3), x.view((2, 3)).
@@ -248,7 +260,7 @@ void bind_in_place_methods(TensorClass& cls) {
       py::arg("source"));
   def(
       "fill_",
-      [](const Self& x, double value) {
+      [](const Self& x, const ops::Number& value) {
         ops::fill_(x.tensor(), value);
         return x;
       },

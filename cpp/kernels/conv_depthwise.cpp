@@ -139,24 +139,35 @@ void run_row(const Job& job, std::int64_t n, std::int64_t i, TapList& taps) {
   for (j = 0; j < s.columns; ++j) activate_rows(job.activation, 1, s.channels, y + j * job.column_step, 0);
 }
 
-/// Sweeps that share their source: job number i * across + j fills pixels i, i + down, ... by j, j + across, ... of
-/// images of so many rows. Row by row, so that memory is written in order.
+/// Sweeps that share their source: of them, job (i, j) fills pixels i, i + down, ... by j, j + across, ... of images
+/// of so many rows. Row by row, so that memory is written in order. Only the jobs (i, 0) and (0, j) are kept, for a
+/// stride may be as large as the image.
 struct Jobs {
-  const Job* job;
+  const Job *of_row, *of_column;
   std::int64_t down, across, rows;
+
+  Job job(std::int64_t i, std::int64_t j) const {
+    Job joined = of_row[i];
+    const Job& other = of_column[j];
+    joined.sweep.columns = other.sweep.columns;
+    joined.sweep.first_column = other.sweep.first_column;
+    joined.sweep.across = other.sweep.across;
+    joined.target += other.target - of_column->target;
+    return joined;
+  }
 };
 
 void run_jobs(const Jobs& all, std::int64_t images, std::int64_t taps) {
   std::int64_t columns = 0;
-  for (std::int64_t j = 0; j < all.across; ++j) columns += all.job[j].sweep.columns;
-  const std::int64_t work = larger(columns * all.job->sweep.channels * larger(taps / (all.down * all.across), 1), 1);
+  for (std::int64_t j = 0; j < all.across; ++j) columns += all.of_column[j].sweep.columns;
+  const std::int64_t channels = all.of_row->sweep.channels;
+  const std::int64_t work = larger(columns * channels * larger(taps / (all.down * all.across), 1), 1);
   core::parallel_for(images * all.rows, larger(kWork / work, 1), [&](std::int64_t begin, std::int64_t end) {
     const core::Scratch<std::int64_t> memory(static_cast<std::size_t>(2 * taps));
     TapList list{memory.get(), memory.get() + taps, 0};
     for (std::int64_t row = begin; row < end; ++row) {
       const std::int64_t n = row / all.rows, i = row % all.rows;
-      for (std::int64_t j = 0; j < all.across; ++j)
-        run_row(all.job[i % all.down * all.across + j], n, i / all.down, list);
+      for (std::int64_t j = 0; j < all.across; ++j) run_row(all.job(i % all.down, j), n, i / all.down, list);
     }
   });
 }
@@ -247,29 +258,29 @@ void depthwise_forward(const Conv& v, const float* x, const float* w, const floa
                        float* y) {
   const core::Scratch<std::int64_t> taps(static_cast<std::size_t>(2 * (v.R + v.S)));
   const Job job{forward_sweep(v, taps.get()), v.S, x, w, bias, activation, y, v.P * v.Q * v.K, v.Q * v.K, v.K};
-  run_jobs({&job, 1, 1, v.P}, v.N, v.R * v.S);
+  run_jobs({&job, &job, 1, 1, v.P}, v.N, v.R * v.S);
 }
 
 void depthwise_backward_data(const Conv& v, const float* dy, const float* w, const float* bias, Activation activation,
                              float* dx) {
   const std::int64_t down = smaller(v.stride_h, v.H), across = smaller(v.stride_w, v.W), of_job = 2 * (v.R + v.S);
-  const core::Scratch<std::int64_t> taps(static_cast<std::size_t>(down * across * of_job));
-  const core::Scratch<Job> jobs(static_cast<std::size_t>(down * across));
-  for (std::int64_t i = 0; i < down; ++i)
-    for (std::int64_t j = 0; j < across; ++j) {
-      const std::int64_t k = i * across + j;
-      jobs.get()[k] = {data_sweep(v, i, j, taps.get() + k * of_job),
-                       v.S,
-                       dy,
-                       w,
-                       bias,
-                       activation,
-                       dx + (i * v.W + j) * v.C,
-                       v.H * v.W * v.C,
-                       v.stride_h * v.W * v.C,
-                       v.stride_w * v.C};
-    }
-  run_jobs({jobs.get(), down, across, v.H}, v.N, v.R * v.S);
+  const core::Scratch<std::int64_t> taps(static_cast<std::size_t>((down + across) * of_job));
+  const core::Scratch<Job> jobs(static_cast<std::size_t>(down + across));
+  const auto prepare = [&](std::int64_t k, std::int64_t i, std::int64_t j) {
+    jobs.get()[k] = {data_sweep(v, i, j, taps.get() + k * of_job),
+                     v.S,
+                     dy,
+                     w,
+                     bias,
+                     activation,
+                     dx + (i * v.W + j) * v.C,
+                     v.H * v.W * v.C,
+                     v.stride_h * v.W * v.C,
+                     v.stride_w * v.C};
+  };
+  for (std::int64_t i = 0; i < down; ++i) prepare(i, i, 0);
+  for (std::int64_t j = 0; j < across; ++j) prepare(down + j, 0, j);
+  run_jobs({jobs.get(), jobs.get() + down, down, across, v.H}, v.N, v.R * v.S);
 }
 
 void depthwise_backward_weight(const Conv& v, const float* x, const float* dy, float* dw) {

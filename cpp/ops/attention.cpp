@@ -237,14 +237,18 @@ Tensor attend_cached(const Tensor& packed, const Tensor& keys, const Tensor& val
   const std::int64_t batch = packed.size(0), added = packed.size(1), width = packed.size(2) / 3;
   NV_CHECK(heads >= 1 && width % heads == 0, op, "heads must divide E = ", width, ", got ", heads);
   const KeyValueStore store = key_value_store(op, keys, values, batch, width, length, added);
+  NV_CHECK(!core::share_memory(packed, keys) && !core::share_memory(packed, values), op,
+           "input must not share memory with keys or values");
   const std::int64_t all = length + added;
   const Tensor x = row_major(packed.detach());
   const float* data = x.f32();
   const std::int64_t size = width / heads;
   const AttentionSteps in{added * 3 * width, size, 3 * width}, out{added * width, size, width};
   const AttentionSteps stored{store.capacity * width, size, width};
-  store.put(data, batch, added, width, length);
   const Tensor y = Tensor::empty({batch, added, width});
+  core::writes_into(keys);
+  core::writes_into(values);
+  store.put(data, batch, added, width, length);
   Call call{{batch, heads, added, all, size, size, data, store.keys, store.values, in, stored, stored, out, 1.0f},
             {},
             {},

@@ -92,7 +92,7 @@ Tensor where(const Tensor& condition, const Tensor& left, const Tensor& right) {
   return y;
 }
 
-Tensor masked_fill(const Tensor& x, const Tensor& mask, double value) {
+Tensor masked_fill(const Tensor& x, const Tensor& mask, const Number& value) {
   check_condition("masked_fill", mask);
   const Tensor y = choose("masked_fill", mask, full(Shape{}, value, x.dtype()), x);
   if (core::needs_grad(x))

@@ -26,7 +26,7 @@ struct KeyValueStore {
   }
 };
 
-/// Checks that `added` positions fit behind `length`, and says that they will be written.
+/// Checks that `added` positions fit behind `length`. Whoever writes them says so first, once all is checked.
 inline KeyValueStore key_value_store(const char* op, const core::Tensor& keys, const core::Tensor& values,
                                      std::int64_t batch, std::int64_t width, std::int64_t length, std::int64_t added) {
   for (const core::Tensor* store : {&keys, &values}) {
@@ -34,14 +34,14 @@ inline KeyValueStore key_value_store(const char* op, const core::Tensor& keys, c
     NV_CHECK(
         store->rank() == 3 && store->is_row_major() && store->shape() == (core::Shape{batch, store->size(1), width}),
         op, "keys and values must be (", batch, ", capacity, ", width, ") and row-major, got ", store->shape());
+    NV_CHECK(!store->requires_grad(), op, "keys and values are written in place, so they must not require gradients");
   }
   NV_CHECK(keys.size(1) == values.size(1), op, "keys and values must have the same capacity, got ", keys.shape(),
            " and ", values.shape());
   const std::int64_t capacity = keys.size(1);
   NV_CHECK(length >= 0 && length <= capacity - added, op, "length + T must be at most the capacity ", capacity,
            ", got ", length, " + ", added);
-  core::writes_into(keys);
-  core::writes_into(values);
+  NV_CHECK(added == 0 || !core::share_memory(keys, values), op, "keys and values must not share memory");
   return {keys.f32_out(), values.f32_out(), capacity};
 }
 

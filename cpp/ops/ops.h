@@ -29,6 +29,7 @@ using core::Tensor;
 
 using Dims = std::vector<std::int64_t>;
 using OptionalDim = std::optional<std::int64_t>;
+using Number = std::variant<std::int64_t, double>;  // an integer keeps all its digits
 
 /// Give the tape its addition. Called once, by the module.
 void initialise();
@@ -41,9 +42,9 @@ Tensor clone(const Tensor& x);
 void copy_(const Tensor& target, const Tensor& source);  // values of `source` (broadcast) into target's storage
 
 // ---- creation.cpp -----------------------------------------------------------------------------------------------
-Tensor full(const Shape& shape, double value, DType dtype);
-Tensor arange(double start, double end, double step, DType dtype);
-void fill_(const Tensor& x, double value);
+Tensor full(const Shape& shape, const Number& value, DType dtype);
+Tensor arange(const Number& start, const Number& end, const Number& step, DType dtype);
+void fill_(const Tensor& x, const Number& value);
 Tensor rand(const Shape& shape);  // [0, 1)
 Tensor randn(const Shape& shape);
 Tensor randint(std::int64_t low, std::int64_t high, const Shape& shape);
@@ -73,7 +74,7 @@ Tensor logical_and(const Tensor& a, const Tensor& b);
 Tensor logical_or(const Tensor& a, const Tensor& b);
 Tensor logical_not(const Tensor& a);
 Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b);  // condition: boolean
-Tensor masked_fill(const Tensor& x, const Tensor& mask, double value);
+Tensor masked_fill(const Tensor& x, const Tensor& mask, const Number& value);
 
 // ---- unary.cpp --------------------------------------------------------------------------------------------------
 Tensor neg(const Tensor& x);
@@ -112,6 +113,18 @@ std::tuple<Tensor, Tensor> min(const Tensor& x, std::int64_t dim, bool keepdim);
 Tensor argmax(const Tensor& x, OptionalDim dim, bool keepdim);
 Tensor argmin(const Tensor& x, OptionalDim dim, bool keepdim);
 Tensor logsumexp(const Tensor& x, const Dims& dims, bool keepdim);
+Tensor any(const Tensor& x, const Dims& dims, bool keepdim);  // whether one is not 0: boolean, no gradient
+Tensor all(const Tensor& x, const Dims& dims, bool keepdim);  // whether none is 0
+/// (Σ |x|^p)^(1/p) for p = 1 and 2, max |x| for infinity; where it is 0, the gradient is 0 (PyTorch).
+Tensor norm(const Tensor& x, double p, const Dims& dims, bool keepdim);
+
+// ---- scan.cpp ---------------------------------------------------------------------------------------------------
+Tensor prod(const Tensor& x, OptionalDim dim,
+            bool keepdim);                         // of all without dim; its gradient is right with zeros too
+Tensor cumsum(const Tensor& x, std::int64_t dim);  // y[i] = x[0] + ... + x[i]
+/// The k largest (smallest) values along a dimension and their indices; the first of equals before the others, NaN is
+/// the largest. In this order if `sorted`.
+std::tuple<Tensor, Tensor> topk(const Tensor& x, std::int64_t k, std::int64_t dim, bool largest, bool sorted);
 
 // ---- shape.cpp --------------------------------------------------------------------------------------------------
 Tensor reshape(const Tensor& x, const Dims& shape);  // one -1 allowed; a view where the memory order allows

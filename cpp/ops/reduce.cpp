@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <limits>
 
 #include "core/launch.h"
@@ -230,34 +231,51 @@ Tensor mean(const Tensor& x, const Dims& dims, bool keepdim) { return sum_or_mea
 
 namespace {
 
-/// The variance of x, and what the gradient needs.
-struct Variance {
-  Tensor x, mean, y;
-  ReduceShape shape;
-  float freedom;
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-  /// dx = scale dy (x - mean)
-  static Tensor gradient(const ReduceShape& shape, const Tensor& x, const Tensor& mean, const Tensor& dy, float scale) {
+/// How the variance was computed, for its gradient.
+struct VarianceSteps {
+  Tensor mean;
+  ReduceShape shape;
+  float freedom;  // count - correction, which may be 0 or negative
+  bool of_all;    // no dimensions were named
+
+  /// dx = factor dy (x - mean) / freedom. Without degrees of freedom the variance of all is infinite, and so is its
+  /// slope (NaN at the mean); with dimensions the formula stands as it is (PyTorch).
+  Tensor gradient(const Tensor& x, const Tensor& dy, float factor) const {
+    if (of_all && freedom <= 0.0f) {
+      const Tensor at_mean = eq(x, reshape(mean, {}));
+      return mul(masked_fill(full(x.shape(), kInfinity, DType::float32), at_mean, std::nan("")), reshape(dy, {}));
+    }
     const Tensor dx = Tensor::empty_like(x);
-    core::launch(x.numel(), [=, x = x.f32(), mean = mean.f32(), dy = dy.f32(), dx = dx.f32_out()] {
-      kernels::reduce_var_backward(shape, x, mean, dy, scale, dx);
-    });
+    core::launch(x.numel(), [shape = shape, scale = factor / freedom, x = x.f32(), mean = mean.f32(), dy = dy.f32(),
+                             dx = dx.f32_out()] { kernels::reduce_var_backward(shape, x, mean, dy, scale, dx); });
     return dx;
   }
 };
 
+struct Variance {
+  Tensor x, y;
+  VarianceSteps steps;
+};
+
+/// Corrections beyond it are mistakes, and count - correction could not be computed.
+constexpr std::int64_t kLargestCorrection = std::int64_t{1} << 53;
+
 Variance variance_of(const char* op, const Tensor& input, const Dims& dims, bool keepdim, std::int64_t correction) {
+  NV_CHECK(correction >= -kLargestCorrection && correction <= kLargestCorrection, op,
+           "correction must lie between -2^53 and 2^53, got ", correction);
   const DimMask reduced = mask_of(op, input, dims);
   const Tensor x = with_one_step(to_float(input), reduced);
   const Plan plan = plan_of(x, reduced, keepdim);
   const auto count = static_cast<float>(plan.count);
-  const auto freedom = static_cast<float>(std::max<std::int64_t>(plan.count - correction, 0));
+  const auto freedom = static_cast<float>(plan.count - correction);
   const Tensor y = empty_result(plan), mean = empty_array(y.numel());
   core::launch(2 * x.numel(), [=, shape = plan.steps[0], x = x.f32(), mean = mean.f32_out(), y = y.f32_out()] {
     kernels::reduce_sum(shape, x, count, mean);
-    kernels::reduce_squared_deviation(shape, x, mean, freedom, y);
+    kernels::reduce_squared_deviation(shape, x, mean, std::max(freedom, 0.0f), y);
   });
-  return {x, mean, y, plan.steps[0], freedom};
+  return {x, y, {mean, plan.steps[0], freedom, dims.empty() || input.rank() == 0}};
 }
 
 /// Between these the squares that count are ordinary float32 numbers.
@@ -268,15 +286,15 @@ bool squares_fit(const Tensor& variance) {
                      [](float v) { return v >= kLeastVariance && v <= kLargestVariance; });
 }
 
-/// The root of the variance v of x; from deviations as parts of the largest one where v says nothing.
-Tensor careful_root(const Tensor& x, const Variance& v, const Dims& dims) {
+/// The root of y = Σ deviation² / divisor; from deviations as parts of the largest one where y says nothing.
+Tensor careful_root(const Tensor& deviation, const Dims& dims, float divisor, const Tensor& y) {
   const auto number = [](float value) { return Tensor::scalar(value); };
-  const Tensor deviation = sub(x, mean(x, dims, /*keepdim=*/true));
-  const Tensor largest = maximum(amax(abs(deviation), dims, true), number(std::numeric_limits<float>::min()));
+  const Tensor top = minimum(amax(abs(deviation), dims, true), number(std::numeric_limits<float>::max()));
+  const Tensor largest = maximum(top, number(std::numeric_limits<float>::min()));
   const Tensor squares = sum(square(div(deviation, largest)), dims, true);
-  const Tensor root = mul(largest, sqrt(div(squares, number(v.freedom))));
-  const Tensor fits = logical_and(ge(v.y, number(kLeastVariance)), le(v.y, number(kLargestVariance)));
-  return to_order(where(fits, sqrt(v.y), reshape(root, v.y.shape().to_vector())), v.y.order());
+  const Tensor root = mul(largest, sqrt(div(squares, number(divisor))));
+  const Tensor fits = logical_and(ge(y, number(kLeastVariance)), le(y, number(kLargestVariance)));
+  return to_order(where(fits, sqrt(y), reshape(root, y.shape().to_vector())), y.order());
 }
 
 }  // namespace
@@ -285,9 +303,8 @@ Tensor var(const Tensor& input, const Dims& dims, bool keepdim, std::int64_t cor
   const Variance v = variance_of("var", input, dims, keepdim, correction);
   if (core::needs_grad(v.x))
     core::record("var", v.y, {v.x}, core::saved(v.x.detach()),
-                 [shape = v.shape, freedom = v.freedom, mean = v.mean, order = v.y.order()](core::Gradients& g,
-                                                                                            const Tensor& x) {
-                   g.set(0, Variance::gradient(shape, x, mean, to_order(g.dy(), order), 2.0f / freedom));
+                 [steps = v.steps, order = v.y.order()](core::Gradients& g, const Tensor& x) {
+                   g.set(0, steps.gradient(x, to_order(g.dy(), order), 2.0f));
                  });
   return v.y;
 }
@@ -298,17 +315,66 @@ Tensor standard_deviation(const Tensor& input, const Dims& dims, bool keepdim, s
   Tensor y;
   {
     const core::NoGrad no_grad;
-    y = v.x.numel() == 0 || squares_fit(v.y) ? sqrt(v.y) : careful_root(v.x, v, dims);
+    y = v.x.numel() == 0 || squares_fit(v.y)
+            ? sqrt(v.y)
+            : careful_root(sub(v.x, mean(v.x, dims, /*keepdim=*/true)), dims, std::max(v.steps.freedom, 0.0f), v.y);
   }
   if (core::needs_grad(v.x))
-    core::record(
-        op, y, {v.x}, core::saved(v.x.detach(), y.detach()),
-        [shape = v.shape, freedom = v.freedom, mean = v.mean](core::Gradients& g, const Tensor& x, const Tensor& y) {
-          const Tensor parts = div(to_order(g.dy(), y.order()), y);
-          const Tensor dy = masked_fill(parts, eq(y, Tensor::scalar(0.0f)), 0.0);
-          g.set(0, Variance::gradient(shape, x, mean, to_order(dy, y.order()), 1.0f / freedom));
-        });
+    core::record(op, y, {v.x}, core::saved(v.x.detach(), y.detach()),
+                 [steps = v.steps](core::Gradients& g, const Tensor& x, const Tensor& y) {
+                   const Tensor parts = div(to_order(g.dy(), y.order()), y);
+                   const Tensor dy = masked_fill(parts, eq(y, Tensor::scalar(0.0f)), 0.0);
+                   g.set(0, steps.gradient(x, to_order(dy, y.order()), 1.0f));
+                 });
   return y;
+}
+
+namespace {
+
+/// The Euclidean norm: a standard deviation from 0 instead of the mean.
+Tensor euclidean_norm(const Tensor& input, const Dims& dims, bool keepdim) {
+  constexpr const char* op = "norm";
+  const DimMask reduced = mask_of(op, input, dims);
+  const Tensor x = with_one_step(to_float(input), reduced);
+  const Plan plan = plan_of(x, reduced, keepdim);
+  const Tensor squares = empty_result(plan), zero = full(Shape{squares.numel()}, 0.0, DType::float32);
+  core::launch(x.numel(), [shape = plan.steps[0], x = x.f32(), zero = zero.f32(), y = squares.f32_out()] {
+    kernels::reduce_squared_deviation(shape, x, zero, 1.0f, y);
+  });
+  Tensor y;
+  {
+    const core::NoGrad no_grad;
+    y = x.numel() == 0 || squares_fit(squares) ? sqrt(squares) : careful_root(x.detach(), dims, 1.0f, squares);
+  }
+  if (core::needs_grad(x))
+    core::record(op, y, {x}, core::saved(x.detach(), y.detach()),
+                 [steps = VarianceSteps{zero, plan.steps[0], 1.0f, false}](core::Gradients& g, const Tensor& x,
+                                                                           const Tensor& y) {
+                   const Tensor parts = div(to_order(g.dy(), y.order()), y);
+                   const Tensor dy = masked_fill(parts, eq(y, Tensor::scalar(0.0f)), 0.0);
+                   g.set(0, steps.gradient(x, to_order(dy, y.order()), 1.0f));
+                 });
+  return y;
+}
+
+}  // namespace
+
+Tensor norm(const Tensor& x, double p, const Dims& dims, bool keepdim) {
+  if (p == 2.0) return euclidean_norm(x, dims, keepdim);
+  if (p == 1.0) return sum(abs(x), dims, keepdim);
+  NV_CHECK(p == std::numeric_limits<double>::infinity(), "norm", "p must be 1, 2 or infinity, got ", p);
+  return amax(abs(x), dims, keepdim);
+}
+
+Tensor any(const Tensor& x, const Dims& dims, bool keepdim) {
+  const core::NoGrad no_grad;
+  const Tensor counts = x.dtype() == DType::boolean ? x : ne(x, Tensor::scalar(0.0f));
+  return gt(sum(counts, dims, keepdim), Tensor::scalar(0.0f));
+}
+
+Tensor all(const Tensor& x, const Dims& dims, bool keepdim) {
+  const core::NoGrad no_grad;
+  return logical_not(any(eq(x, full(Shape{}, std::int64_t{0}, x.dtype())), dims, keepdim));
 }
 
 Tensor logsumexp(const Tensor& input, const Dims& dims, bool keepdim) {

@@ -173,6 +173,20 @@ Layer layer_of(const Sizes& s, const Tensor* weights, const Tensor& keys, const 
   return layer;
 }
 
+/// What layers write must be nobody else's: not another layer's, nor an encoder's keys and values.
+void check_apart(const std::vector<Tensor>& keys, const std::vector<Tensor>& values, const std::vector<Tensor>& sides) {
+  const std::vector<Tensor>* const lists[] = {&keys, &values};
+  for (const auto* written : lists)
+    for (std::size_t i = 0; i < written->size(); ++i) {
+      bool apart = true;
+      for (const auto* others : lists)
+        for (std::size_t k = 0; k < i; ++k) apart &= !core::share_memory((*written)[i], (*others)[k]);
+      for (const Tensor& side : sides) apart &= !core::share_memory((*written)[i], side);
+      NV_CHECK(apart, kOp, "keys and values of layer ", i,
+               " must not share memory with those of another, or with sides");
+    }
+}
+
 }  // namespace
 
 Tensor transformer_step(const Tensor& x, const std::vector<Tensor>& weights, double eps, bool norm_first,
@@ -201,7 +215,12 @@ Tensor transformer_step(const Tensor& x, const std::vector<Tensor>& weights, dou
     check_lengths(kOp, lengths, s.batch, s.memory);
     stack.lengths = lengths.i64();
   }
+  if (s.steps > 0) check_apart(keys, values, sides);
   const Tensor y = clone(row_major(x.detach())), buffer = Tensor::empty({stack.floats()});
+  for (std::size_t i = 0; i < count; ++i) {
+    core::writes_into(keys[i]);
+    core::writes_into(values[i]);
+  }
   if (s.rows() > 0)
     core::launch(stack.work(), [&stack, y = y.f32_out(), buffer = buffer.f32_out()] { stack.run(y, buffer); });
   return y;

@@ -9,6 +9,7 @@ from typing import TypeAlias, overload
 
 from nervure import _core
 from nervure._core import Tensor, dtype
+from nervure._numbers import plain
 
 Size: TypeAlias = int | Sequence[int]
 Scalar: TypeAlias = float | int | bool
@@ -16,8 +17,8 @@ Scalar: TypeAlias = float | int | bool
 
 def _shape(size: tuple[Size, ...]) -> tuple[int, ...]:
     """Accept zeros(2, 3) as well as zeros((2, 3))."""
-    if len(size) == 1 and not isinstance(size[0], int):
-        return tuple(size[0])
+    if len(size) == 1 and not isinstance(first := plain(size[0]), int):
+        return tuple(first)
     return size  # type: ignore[return-value]  # the binding refuses what is not an int
 
 
@@ -69,6 +70,7 @@ def full(
     requires_grad : bool, default False
         Whether gradients are computed for it (float32 only).
     """
+    fill_value = plain(fill_value)
     return _asking(
         _core.full(_shape((size,)), fill_value, dtype or _dtype_of(fill_value)), requires_grad
     )
@@ -121,6 +123,7 @@ def arange(
     ValueError
         If ``step`` is 0 or leads away from ``end``.
     """
+    start, end, step = plain(start), plain(end), plain(step)
     if end is None:
         start, end = 0, start
     if (end - start) * step < 0:

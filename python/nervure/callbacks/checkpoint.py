@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nervure import serialize
+from nervure._numbers import plain
 from nervure.callbacks._monitor import Monitor
 from nervure.callbacks.base import Logs
 from nervure.serialize import FormatError
@@ -74,6 +75,7 @@ class ModelCheckpoint(Monitor):
         super().__init__(monitor, mode)
         self.filepath = os.fspath(filepath)
         self._is_folder = not self.filepath.endswith(checkpoint.SUFFIX)
+        save_freq = plain(save_freq)
         if save_freq != "epoch" and (not isinstance(save_freq, int) or save_freq < 1):
             raise ValueError(
                 f"[ModelCheckpoint] save_freq must be 'epoch' or a positive integer, got "

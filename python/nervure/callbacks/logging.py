@@ -10,6 +10,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any, TextIO
 
+from nervure._numbers import plain
 from nervure.callbacks.base import EVENTS, Callback, Logs
 
 
@@ -166,6 +167,7 @@ class TensorBoard(Callback):
     def __init__(
         self, log_dir: str | os.PathLike[str] = "logs", update_freq: str | int = "epoch"
     ) -> None:
+        update_freq = plain(update_freq)
         if update_freq not in ("epoch", "batch") and not (
             isinstance(update_freq, int) and update_freq > 0
         ):

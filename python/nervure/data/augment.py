@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from nervure._numbers import plain
 from nervure.data._arrays import Array
 
 
@@ -40,6 +41,7 @@ class RandomCrop:
     """
 
     def __init__(self, size: int | tuple[int, int], padding: int = 0, fill: float = 0.0) -> None:
+        size = plain(size)
         self.size = (size, size) if isinstance(size, int) else tuple(size)
         if len(self.size) != 2 or min(self.size) < 1 or padding < 0:
             raise ValueError(

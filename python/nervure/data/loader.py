@@ -10,6 +10,7 @@ import numpy as np
 
 from nervure import _core
 from nervure._core import Tensor
+from nervure._numbers import plain
 from nervure.data._ahead import ahead
 from nervure.data._arrays import Indices, map_structure, sample_numbers
 from nervure.data.dataset import ArrayDataset, Subset, take_batch
@@ -245,6 +246,7 @@ def _check_options(
     seed: Any,
     prefetch: Any,
 ) -> None:
+    batch_size, seed, prefetch = plain(batch_size), plain(seed), plain(prefetch)
     if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
         raise ValueError(f"[DataLoader] batch_size must be a positive integer, got {batch_size!r}")
     if shuffle and sampler is not None:

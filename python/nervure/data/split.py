@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from nervure._numbers import plain
 from nervure.data._arrays import Indices
 from nervure.data.dataset import Subset
 from nervure.data.loader import draw_seed
@@ -60,7 +61,7 @@ def random_split(
 
 
 def _sizes(count: int, lengths: Sequence[int | float]) -> list[int]:
-    values = list(lengths)
+    values = list(map(plain, lengths))
     if not values or any(value < 0 for value in values):
         raise ValueError(f"[random_split] lengths must not be negative, got {values}")
     if all(isinstance(value, (int, np.integer)) for value in values):

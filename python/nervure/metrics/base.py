@@ -9,6 +9,8 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from nervure._numbers import plain
+
 Average: TypeAlias = Literal["binary", "micro", "macro", "weighted"] | None
 Labels: TypeAlias = NDArray[Any]
 Counts: TypeAlias = NDArray[Any]  # int64, or float64 once samples have weights
@@ -134,7 +136,8 @@ def with_classes(shape: tuple[int, ...]) -> str:
 
 def check_count(metric: str, name: str, value: object) -> None:
     """Refuse what is not an integer from 1 on."""
-    if not isinstance(value, (int, np.integer)) or value < 1:
+    number = plain(value)
+    if not isinstance(number, int) or number < 1:
         raise ValueError(f"[{metric}] {name} must be a positive integer, got {value!r}")
 
 

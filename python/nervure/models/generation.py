@@ -35,6 +35,16 @@ class Generation(Module):
         self.eos = eos
         self.padding = padding
 
+    def _check_tokens(self, target_size: int) -> None:
+        """Refuse a first or last token that no target can have."""
+        for name in ("bos", "eos"):
+            token = getattr(self, name)
+            if not 0 <= token < target_size:
+                raise ValueError(
+                    f"[{type(self).__name__}] {name} must be a token of the target's vocabulary, "
+                    f"0 to {target_size - 1}, got {token}"
+                )
+
     def shifted(self, target: Tensor) -> Tensor:
         """The decoder's inputs (B, T): ``bos``, then the target without its last token."""
         batch, length = target.shape

@@ -83,7 +83,7 @@ class Seq2Seq(Generation):
     Raises
     ------
     ValueError
-        For an unknown ``cell`` or ``attention``.
+        For an unknown ``cell`` or ``attention``, or a ``bos`` or ``eos`` beyond the vocabulary.
 
     Notes
     -----
@@ -107,6 +107,7 @@ class Seq2Seq(Generation):
         padding: int = 0,
     ) -> None:
         super().__init__(bos, eos, padding)
+        self._check_tokens(target_size)
         if cell not in ("gru", "lstm"):
             raise ValueError(f'[Seq2Seq] cell must be "gru" or "lstm", got {cell!r}')
         if attention not in (None, "additive", "dot", "general"):

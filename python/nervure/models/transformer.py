@@ -87,6 +87,7 @@ class TransformerSeq2Seq(Generation):
         padding: int = 0,
     ) -> None:
         super().__init__(bos, eos, padding)
+        self._check_tokens(target_size)
         sizes: dict[str, Any] = {
             "d_model": d_model,
             "nhead": nhead,

@@ -114,7 +114,10 @@ class Steps:
         if memory is None:
             return _core.transformer_step(x, self._weights, *self._settings, keys, values, start)
         pairs = zip(self._caches, self._looks, strict=True)
-        sides = [cache.sides(memory, look.sides) for cache, look in pairs]
+        sides = [
+            cache.sides(memory, look.sides, (look.in_proj_weight, look.in_proj_bias))
+            for cache, look in pairs
+        ]
         ends = lengths_tensor("TransformerDecoder", lengths)
         return _core.transformer_step(
             x, self._weights, *self._settings, keys, values, start, sides, ends

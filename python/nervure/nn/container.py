@@ -10,6 +10,7 @@ from typing import Any, TypeVar, overload
 
 from nervure import _core
 from nervure._core import Tensor
+from nervure._numbers import plain
 from nervure.nn.module import Module
 from nervure.nn.parameter import Parameter
 
@@ -332,6 +333,7 @@ class Unflatten(Module):
 
     def __init__(self, dim: int, unflattened_size: Sequence[int]) -> None:
         super().__init__()
+        dim = plain(dim)
         if not isinstance(dim, int):
             raise TypeError(f"[Unflatten] dim must be an int, got {type(dim).__name__}")
         if len(unflattened_size) == 0:

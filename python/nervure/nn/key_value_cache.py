@@ -5,9 +5,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from operator import index
+from typing import Any
 
 from nervure import _core
 from nervure._core import Tensor
+
+
+class _Versions(tuple[tuple[Tensor, int], ...]):
+    """Tensors and their versions. A copy has the same tensors: they belong to a model."""
+
+    __slots__ = ()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Versions:
+        return self
 
 
 class KeyValueCache:
@@ -28,6 +38,7 @@ class KeyValueCache:
         self._memory: Tensor | None = None
         self._sides: Tensor | None = None
         self._version = self._batch = self._room = 0
+        self._weights = _Versions()  # of what made the sides
         self.length = 0
 
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -79,15 +90,29 @@ class KeyValueCache:
         grown.numpy()[:, : self.length] = store.numpy()[:, : self.length]
         return grown
 
-    def sides(self, memory: Tensor, project: Callable[[Tensor], Tensor]) -> Tensor:
+    def sides(
+        self,
+        memory: Tensor,
+        project: Callable[[Tensor], Tensor],
+        weights: Sequence[Tensor | None] = (),
+    ) -> Tensor:
         """Keys and values of an encoder's output side by side, (B, S, 2 E).
 
-        ``project(memory)`` at the first call, and again when ``memory`` is another tensor or was
-        changed in place.
+        ``project(memory)`` at the first call, and again when ``memory`` or one of the ``weights``
+        it is projected with is another tensor or was changed in place.
         """
-        if self._sides is None or memory is not self._memory or memory._version != self._version:
+        same = memory is self._memory and memory._version == self._version
+        if self._sides is None or not same or not self._made_with(weights):
             self._memory, self._version, self._sides = memory, memory._version, project(memory)
+            self._weights = _Versions((w, w._version) for w in weights if w is not None)
         return self._sides
+
+    def _made_with(self, weights: Sequence[Tensor | None]) -> bool:
+        given = [w for w in weights if w is not None]
+        return len(given) == len(self._weights) and all(
+            w is known and w._version == version
+            for w, (known, version) in zip(given, self._weights, strict=True)
+        )
 
     def select(self, rows: Tensor, memory: Tensor | None = None) -> None:
         """Keep these rows of the batch, in this order (they may repeat): what beam search needs.

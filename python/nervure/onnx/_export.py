@@ -172,8 +172,9 @@ def export(
     """
     if not isinstance(model, Module):
         raise TypeError(f"[export] model must be a Module, got {type(model).__name__}")
-    if metadata is not None and not all(
-        isinstance(text, str) for pair in metadata.items() for text in pair
+    if metadata is not None and not (
+        isinstance(metadata, Mapping)
+        and all(isinstance(text, str) for pair in metadata.items() for text in pair)
     ):
         raise TypeError("[export] metadata must map strings to strings")
     specs = inputs if isinstance(inputs, Mapping) else {"input": inputs}

@@ -10,6 +10,7 @@ from typing import Any
 
 from nervure import _core
 from nervure._core import Tensor
+from nervure._numbers import plain_list
 
 Group = dict[str, Any]
 
@@ -213,8 +214,9 @@ class Optimizer:
             raise TypeError(f"[optim] a group must be a dict, got {type(param_group).__name__}")
         if "params" not in param_group:
             raise ValueError(f"[optim] a group needs 'params', got {sorted(param_group)}")
-        group = {**self.defaults, **param_group}
         params = param_group["params"]
+        options = {name: value for name, value in param_group.items() if name != "params"}
+        group = {name: plain_list(value) for name, value in {**self.defaults, **options}.items()}
         if isinstance(params, (set, frozenset)):
             raise TypeError("[optim] params must have an order, got a set")
         group["params"] = [params] if isinstance(params, Tensor) else list(params)

@@ -61,10 +61,17 @@ def var(x: ArrayLike, dim: Dim = None, keepdim: bool = False, correction: int = 
 def var_backward(
     dy: Array, x: Array, dim: Dim = None, keepdim: bool = False, correction: int = 1
 ) -> tuple[Array]:
-    """``dx = dy 2 (x - mean) / (n - correction)``."""
+    """``dx = dy 2 (x - mean) / (n - correction)``.
+
+    Over all elements, ``dx = dy inf`` (NaN at the mean) where ``n <= correction``.
+    """
+    freedom = _count(x, dim) - correction
     with np.errstate(divide="ignore", invalid="ignore"):
-        scale = np.asarray(2.0 / np.asarray(_larger(_count(x, dim) - correction, 0), x.dtype))
-        dx = keep_dims(dy, dim, x.ndim, keepdim) * (x - mean(x, dim, True)) * scale
+        deviation = x - mean(x, dim, True)
+        if freedom <= 0 and (dim is None or x.ndim == 0):
+            return (np.where(deviation == 0, np.nan, np.inf) * keep_dims(dy, dim, x.ndim, keepdim),)
+        scale = np.asarray(2.0 / np.asarray(freedom, x.dtype))
+        dx = keep_dims(dy, dim, x.ndim, keepdim) * deviation * scale
     return (np.asarray(dx),)
 
 

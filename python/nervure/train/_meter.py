@@ -200,16 +200,17 @@ class Meter:
                 metric.update(truth, labels if of_labels else scores)
 
     def _are_sequences(self, targets: Tensor) -> bool:
-        """Whether a sample has several class numbers, which other metrics count one by one."""
-        return (
-            self._objective.takes_classes
-            and targets.ndim > 1
-            and targets.dtype == _core.dtype.int64
-        )
+        """Whether a sample has several classes, which other metrics count one by one."""
+        if not self._objective.takes_classes:
+            return False
+        return targets.ndim > (1 if targets.dtype == _core.dtype.int64 else 2)  # or probabilities
 
     def _whole(self, y: Array, output: Array) -> tuple[Array, Array]:
         """Class numbers (N, ...), true and predicted; where the loss does not look, they agree."""
-        labels = output.argmax(axis=self._objective.class_dim)
+        dim = self._objective.class_dim
+        labels = output.argmax(axis=dim)
+        if y.dtype.kind == "f":
+            return y.argmax(axis=dim), labels
         return y, np.where(y == self._objective.ignore_index, y, labels)
 
     def _prepared(self, y: Array, output: Array) -> tuple[Array, Array, Array]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from nervure import _core, nn
 from nervure._core import Tensor
+from nervure._numbers import plain
 from nervure.nn import functional as F
 
 LOSSES: dict[str, type[nn.Module]] = {
@@ -273,6 +274,7 @@ def _factors(model: nn.Module, what: str, setting: Any) -> dict[str, float]:
 
 
 def _factor(what: str, value: Any) -> float:
+    value = plain(value)
     if not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
         raise ValueError(f"[Trainer] {what} must be finite and not negative, got {value!r}")
     return float(value)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from nervure import nn, optim
 from nervure._core import Tensor
+from nervure._numbers import plain
 from nervure.callbacks.base import Callback
 from nervure.callbacks.progress import ProgressBar
 from nervure.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
@@ -43,7 +44,8 @@ def check_settings(
     if clip_norm is not None and clip_value is not None and not isinstance(clip_value, Default):
         raise ValueError("[Trainer] clip_norm and clip_value exclude each other")
     for name, value in (("accumulation_steps", accumulation_steps), ("tbptt", tbptt)):
-        if value is not None and (not isinstance(value, int) or value < 1):
+        count = plain(value)
+        if count is not None and (not isinstance(count, int) or count < 1):
             raise ValueError(f"[Trainer] {name} must be a positive integer, got {value!r}")
     if tbptt is not None and accumulation_steps != 1:
         raise ValueError("[Trainer] tbptt and accumulation_steps exclude each other")

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
+from nervure._numbers import plain, plain_list
 from nervure.optim.optimizer import Optimizer
 
 Value = TypeVar("Value")
@@ -13,7 +14,7 @@ Value = TypeVar("Value")
 
 def per_group(name: str, value: Value | Sequence[Value], optimizer: Optimizer) -> list[Value]:
     """One value for each parameter group."""
-    n = len(optimizer.param_groups)
+    n, value = len(optimizer.param_groups), plain_list(value)
     if not isinstance(value, (list, tuple)):
         return [value] * n  # type: ignore[list-item]
     if len(value) != n:
@@ -29,6 +30,7 @@ def check(condition: bool, name: str, expected: str, got: object) -> None:
 
 def is_count(value: object) -> bool:
     """Whether the value is a positive integer."""
+    value = plain(value)
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
@@ -49,6 +51,9 @@ class LRScheduler:
     ValueError
         If training goes on and a group has no ``initial_lr``.
     """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, plain_list(value))  # so that rates are Python's numbers
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
         if not isinstance(optimizer, Optimizer):
@@ -111,5 +116,5 @@ class LRScheduler:
     def _set(self, rates: list[float]) -> None:
         # Groups added to the optimiser since keep their own rate.
         for group, lr in zip(self.optimizer.param_groups, rates, strict=False):
-            group["lr"] = lr
+            group["lr"] = plain(lr)
         self._last_lr = self._current()

@@ -221,6 +221,19 @@ def rows() -> list[Case]:
     for op in ("argmax", "argmin"):
         rows += _indexed(op, (None, 0, 1, -1), normal, kind="any")
         rows += _indexed(op, (None, 0, 1), ties, kind="ties")
+    for op, torch_name in (("var", "var"), ("standard_deviation", "std")):
+        rows += [
+            Case(
+                name_of(op, "no-freedom", dim=dim, correction=correction),
+                op,
+                each(normal(3, 5)),
+                kwargs={"dim": dim, "correction": correction},
+                grads=(0,),
+                smooth=False,
+                torch=torch_op(torch_name),
+            )
+            for dim, correction in ((None, 15), (None, 20), (1, 5), (1, 6), (0, 9))
+        ]
     nan = constant([[1.0, np.nan, 3.0, np.nan], [4.0, 2.0, np.inf, -np.inf]])
     for op in ("amax", "amin"):
         rows.append(
