@@ -18,7 +18,7 @@ import nervure as nv
 from nervure import kernels
 from nervure.nn import functional as F
 
-from .data import Floats, floats
+from .data import Floats, empty, floats
 from .registry import Contest, Peers, rows
 
 
@@ -59,10 +59,11 @@ class Layer:
     def arrays(self) -> tuple[Floats, Floats, Floats, Floats]:
         """Images (N, H, W, C), weights (R, S, C / groups, K), bias, dy (N, P, Q, K)."""
         depth = self.kernel**2 * self.inputs // self.groups
+        weights = floats(self.kernel, self.kernel, self.inputs // self.groups, self.outputs)
+        weights /= np.float32(np.sqrt(depth))
         return (
             floats(self.images, self.size, self.size, self.inputs),
-            floats(self.kernel, self.kernel, self.inputs // self.groups, self.outputs)
-            / np.float32(np.sqrt(depth)),
+            weights,
             floats(self.outputs),
             floats(self.images, self.out, self.out, self.outputs, seed=1),
         )
@@ -205,7 +206,7 @@ def _forward(peers: Peers, layer: Layer, accuracy: str) -> Contest:
 def _data_gradient(peers: Peers, layer: Layer, accuracy: str) -> Contest:
     _, w, _, dy = layer.arrays()
     contest = Contest(flops=layer.flops, tolerance=1e-5)
-    out = np.empty((layer.images, layer.size, layer.size, layer.inputs), np.float32)
+    out = empty(layer.images, layer.size, layer.size, layer.inputs)
 
     def ours() -> Floats:
         nv.set_conv_accuracy(accuracy)
@@ -223,7 +224,7 @@ def _data_gradient(peers: Peers, layer: Layer, accuracy: str) -> Contest:
 def _weight_gradient(peers: Peers, layer: Layer, accuracy: str) -> Contest:
     x, w, _, dy = layer.arrays()
     contest = Contest(flops=layer.flops, tolerance=2e-5)
-    out = np.empty_like(w)
+    out = empty(*w.shape)
 
     def ours() -> Floats:
         nv.set_conv_accuracy(accuracy)

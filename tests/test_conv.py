@@ -131,6 +131,42 @@ def test_few_pixels_with_many_weights(
     _compare(np.random.default_rng(5), x_shape, w_shape, parameters, 4)
 
 
+# Gradients of weights whose taps slide along a row: three or five, under few output channels.
+SLIDING: tuple[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]], ...] = (
+    ((3, 1, 9, 9), (6, 1, 5, 5), {"padding": 2}),
+    ((2, 7, 5, 5), (16, 7, 5, 5), {}),  # a single pixel: fewer than taps
+    ((2, 5, 6, 7), (15, 5, 3, 5), {"padding": (0, 1), "stride": (2, 1)}),  # as many pixels as taps
+    ((2, 3, 7, 5), (17, 3, 3, 3), {"padding": (2, 0), "dilation": (2, 1)}),
+    ((9, 11, 4, 3), (32, 11, 2, 3), {"padding": 1}),
+    ((2, 12, 6, 33), (33, 12, 1, 3), {}),
+    ((3, 48, 5, 9), (48, 16, 3, 3), {"padding": 1, "groups": 3}),
+    ((2, 27, 5, 9), (21, 9, 3, 3), {"padding": (1, 2), "groups": 3}),
+)
+
+
+@pytest.mark.parametrize(("x_shape", "w_shape", "parameters"), SLIDING)
+def test_taps_that_slide_along_a_row(
+    x_shape: tuple[int, ...], w_shape: tuple[int, ...], parameters: dict[str, Any]
+) -> None:
+    nv.set_conv_algorithm("direct")
+    _compare(np.random.default_rng(7), x_shape, w_shape, parameters, 4)
+
+
+# Lines of few channels whose outputs are large enough to be fetched ahead.
+LINES: tuple[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]], ...] = (
+    ((5, 3, 32, 32), (33, 3, 3, 3), {"padding": 1, "activation": "relu"}),
+    ((3, 3, 61, 63), (64, 3, 5, 7), {"padding": 3, "stride": 2, "activation": "gelu"}),
+    ((1, 100, 96, 96), (120, 100, 1, 1), {"activation": "relu"}),  # and inputs
+)
+
+
+@pytest.mark.parametrize(("x_shape", "w_shape", "parameters"), LINES)
+def test_lines_of_large_outputs(
+    x_shape: tuple[int, ...], w_shape: tuple[int, ...], parameters: dict[str, Any]
+) -> None:
+    _compare(np.random.default_rng(8), x_shape, w_shape, parameters, 4)
+
+
 def test_a_gradient_of_somebody_else_stays() -> None:
     """The derivative of a fused activation may be written over dy only where nobody sees it."""
     rng = np.random.default_rng(6)

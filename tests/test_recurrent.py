@@ -105,6 +105,36 @@ def test_against_torch(rng, kind, batch_first, layers, both, bias, lengths) -> N
 
 @pytest.mark.torch
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("batch", "hidden", "ragged"), [(18, 200, True), (17, 460, False)])
+def test_large_layers_against_torch(rng, isa, kind, batch, hidden, ragged) -> None:
+    """Wide panels, weights beyond the second-level cache, more rows than are packed at a time."""
+    torch = pytest.importorskip("torch")
+    steps, inputs, both = 9, 24, ragged
+    ours = getattr(nn, kind)(inputs, hidden, bidirectional=both)
+    theirs = getattr(torch.nn, kind)(inputs, hidden, bidirectional=both, batch_first=True)
+    ours.load_state_dict(theirs.state_dict())
+    theirs = theirs.double()
+    x, dy = floats(rng, batch, steps, inputs), floats(rng, batch, steps, (1 + both) * hidden)
+    lengths = [9, 4, 0, 9, 1, 7, 8, 9, 3, 6, 9, 2, 5, 9, 8, 9, 7, 9][:batch] if ragged else None
+    lasts = lengths or [steps] * batch
+    a, b = nv.tensor(x, requires_grad=True), torch.tensor(x).double().requires_grad_()
+    out, state = ours(a, lengths=lengths)
+    ((out * nv.tensor(dy)).sum() + states_of(state)[0].sum()).backward()
+    total = 0.0
+    for i, n in enumerate(lasts):  # torch refuses rows without steps
+        if n == 0:
+            continue
+        y, final = theirs(b[i : i + 1, :n])
+        close(out[i : i + 1, :n], y.detach())
+        total = total + (y * torch.tensor(dy[i : i + 1, :n])).sum() + states_of(final)[0].sum()
+    total.backward()
+    close(a.grad, b.grad)
+    for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
+        close(p.grad, q.grad)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("batch", [None, 1, 6])
 def test_cells_against_torch(rng, kind, batch) -> None:
     torch = pytest.importorskip("torch")
@@ -287,7 +317,10 @@ def test_ragged_rows_are_rows_of_their_own(rng, kind, both) -> None:
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "normalised"])
-@pytest.mark.parametrize("shape", [(1, 50, 40, 130), (18, 12, 33, 50), (40, 7, 5, 300)])
+@pytest.mark.parametrize(
+    "shape",
+    [(1, 50, 40, 130), (18, 12, 33, 50), (40, 7, 5, 300), (18, 9, 24, 200), (20, 5, 7, 460)],
+)
 def test_bits_do_not_depend_on_threads(rng, isa, kind, shape) -> None:
     batch, steps, inputs, hidden = shape
     options = {"layer_norm": True} if kind == "normalised" else {}

@@ -108,10 +108,13 @@ struct Saved {
   float *x, *gates, *h, *c;
 };
 Saved saved_of(const Call& c, Arrays& saved) {
-  NV_CHECK(saved.size() == 3 + static_cast<std::size_t>(c.kind.states == 2), c.op, "saved is not of this kernel");
+  const bool plain = c.kind.gates == 1;  // a tanh network's gate is its state
+  NV_CHECK(saved.size() == (plain ? 2 : 2 + static_cast<std::size_t>(c.kind.states)), c.op,
+           "saved is not of this kernel");
   const std::int64_t rows = c.sequence.total;
-  return {output(c.op, "saved x", saved[0], {rows, c.input}),
-          output(c.op, "saved gates", saved[1], {rows, kernels::gate_stride(c.kind.saved_gates * c.hidden)}),
+  float* const x = output(c.op, "saved x", saved[0], {rows, c.input});
+  if (plain) return {x, nullptr, output(c.op, "saved h", saved[1], {rows + c.batch, c.hidden}), nullptr};
+  return {x, output(c.op, "saved gates", saved[1], {rows, kernels::gate_stride(4 * c.hidden)}),
           output(c.op, "saved h", saved[2], {rows, c.hidden}),
           c.kind.states == 2 ? output(c.op, "saved c", saved[3], {rows, c.hidden}) : nullptr};
 }
@@ -154,7 +157,7 @@ void forward(const std::string& name, bool option, const py::array& x, const Arr
     else if (kind.gates == 3)
       kernels::gru_forward(gru_layer(c, option, w, s.x, h0), {s.gates, s.h, true}, to, h_n);
     else
-      kernels::rnn_forward(rnn_layer(c, option, w, s.x, h0), {s.gates, s.h, true}, to, h_n);
+      kernels::rnn_forward(rnn_layer(c, option, w, s.x, h0), {s.h, true}, to, h_n);
     kernels::clear_padding(c.sequence, c.hidden, c.steps, to);
   });
 }
@@ -191,7 +194,7 @@ void backward(const std::string& name, bool option, const py::array& dy, const A
       kernels::gru_backward(gru_layer(c, option, w, s.x, nullptr), {s.gates, s.h, true}, from, dh_n,
                             {dxs, false, dh0, dw_ih, dw_hh, db_ih, db_hh});
     else
-      kernels::rnn_backward(rnn_layer(c, option, w, s.x, nullptr), {s.gates, s.h, true}, from, dh_n,
+      kernels::rnn_backward(rnn_layer(c, option, w, s.x, nullptr), {s.h, true}, from, dh_n,
                             {dxs, false, dh0, dw_ih, dw_hh, db_ih});
     kernels::scatter_steps(c.sequence, dxs, c.input, c.steps, {dx, c.steps * c.input, c.input});
   });

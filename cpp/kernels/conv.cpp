@@ -110,8 +110,23 @@ Path choose_data(const Conv& v, ConvOptions options) {
 
 // ---- 1x1: x is (pixels, C), w is (C / groups, K), y is (pixels, K) ------------------------------------------------
 
+/// Much memory under few weights, but more of these than stay in the first-level cache: the direct kernel fetches in
+/// time what it reads and writes next. (It takes more instructions than gemm(): too many with narrow vectors.)
+bool is_line_product(const Conv& v) {
+  constexpr std::int64_t kFewest = 8 * 1024, kMost = 16 * 1024, kPixelFloats = 2'000'000;
+  return kLanes == 16 && v.groups == 1 && v.C * v.K > kFewest && v.C * v.K <= kMost &&
+         v.N * v.P * v.Q * (v.C + v.K) >= kPixelFloats;
+}
+
+/// All pixels in one line.
+Conv as_line(const Conv& v) {
+  const std::int64_t pixels = v.N * v.P * v.Q;
+  return {1, 1, pixels, v.C, v.K, 1, 1, 1, pixels};
+}
+
 void product_forward(const Conv& v, const float* x, const float* w, const float* bias, Activation activation,
                      float* y) {
+  if (is_line_product(v)) return direct_forward(as_line(v), x, w, bias, activation, y);
   const std::int64_t inputs = v.group_inputs(), outputs = v.group_outputs();
   for (std::int64_t g = 0; g < v.groups; ++g) {
     Gemm product{v.N * v.P * v.Q, outputs, inputs, x + g * inputs,  v.C, false,
@@ -124,6 +139,7 @@ void product_forward(const Conv& v, const float* x, const float* w, const float*
 
 void product_backward_data(const Conv& v, const float* dy, const float* w, const float* bias, Activation activation,
                            float* dx) {
+  if (is_line_product(v)) return direct_backward_data(as_line(v), dy, w, bias, activation, dx);
   const std::int64_t inputs = v.group_inputs(), outputs = v.group_outputs();
   for (std::int64_t g = 0; g < v.groups; ++g) {
     Gemm product{v.N * v.P * v.Q, inputs, outputs, dy + g * outputs, v.K, false,

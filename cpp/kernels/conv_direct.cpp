@@ -20,6 +20,9 @@ constexpr std::int64_t kWeightFloats = 144 * 1024;
 constexpr std::int64_t kWeightFloats = 48 * 1024;
 #endif
 
+constexpr std::int64_t kPiece = 112;             // pixels of a long line between which its panels change
+constexpr std::int64_t kFarFloats = 128 * 1024;  // a target that need not lie in the second-level cache
+
 /// A sweep over all images with the weights of its taps. Every target pixel is a row of the product
 /// [pixels x depth] [depth x outputs], one for each group.
 struct Job {
@@ -62,7 +65,9 @@ class Unit {
         if (!count) continue;
         vectors_ = job_.panels.vectors[s];
         const std::int64_t width = static_cast<std::int64_t>(vectors_) * kLanes;
-        if (by_lines_)
+        if (by_lines_ && job_.sweep.rows == 1 && job_.sweep.columns > 2 * kPiece && job_.sweep.inside())
+          in_pieces(weights, column, count, width);
+        else if (by_lines_)
           in_lines(weights, column, count, width);
         else
           in_blocks(weights, column, count, width);
@@ -73,32 +78,73 @@ class Unit {
   }
 
  private:
-  /// Panel by panel, each under all lines: it stays in the first-level cache.
+  /// Panel by panel, each under all lines: it stays in the first-level cache. The first one brings the memory of the
+  /// next line.
   void in_lines(const float* weights, std::int64_t column, std::int64_t count, std::int64_t width) {
-    const float* const from = source_ + group_ * (job_.sweep.channels / job_.groups);
     for (; count > 0; --count, column += width, weights += width * job_.depth()) {
-      const std::int64_t first = group_ * job_.outputs + column, columns = smaller(width, job_.outputs - column);
-      ConvLine line{from,
-                    source_column_,
-                    job_.offset,
-                    job_.plan.count,
-                    job_.plan.length,
-                    weights,
-                    job_.bias ? job_.bias + first : nullptr,
-                    target_ + first,
-                    job_.column_step,
-                    job_.sweep.columns,
-                    columns,
-                    job_.activation == Activation::relu};
+      ConvLine line = line_of(weights, column, width, job_.sweep.columns);
+      const bool brings = column == 0 && brings_ahead();
+      line.ahead_step = line.y_step;
       for (std::int64_t i = 0; i < pixels_; i += job_.sweep.columns) {
-        conv_line(vectors_, line);
-        if (job_.activation != Activation::none && job_.activation != Activation::relu)
-          for (std::int64_t j = 0; j < job_.sweep.columns; ++j)
-            activate_rows(job_.activation, 1, columns, line.y + j * job_.column_step, 0);
+        line.ahead = brings ? line.y + job_.row_step : nullptr;
+        run_line(line);
         line.x += source_row_;
         line.y += job_.row_step;
       }
     }
+  }
+
+  /// One long line that is read in place. Piece after piece, each under all panels, so that the memory of the next one
+  /// can be fetched evenly.
+  void in_pieces(const float* weights, std::int64_t column, std::int64_t count, std::int64_t width) {
+    const std::int64_t pieces = ceil_div(pixels_, kPiece), step = ceil_div(pixels_, pieces);
+    for (std::int64_t j = 0; j < pixels_; j += step)
+      for (std::int64_t panel = 0; panel < count; ++panel) {
+        ConvLine line =
+            line_of(weights + panel * width * job_.depth(), column + panel * width, width, smaller(step, pixels_ - j));
+        line.x += j * line.x_step;
+        line.y += j * line.y_step;
+        if (column == 0 && brings_ahead()) share_ahead(panel, count, line);
+        run_line(line);
+      }
+  }
+
+  bool brings_ahead() const { return vectors_ == 2 && group_ == 0 && job_.images * job_.image_step > kFarFloats; }
+
+  /// Some of the panels bring what the next piece writes, the others what it reads.
+  void share_ahead(std::int64_t panel, std::int64_t panels, ConvLine& line) const {
+    const std::int64_t wanted = panels * line.y_step / (line.x_step + line.y_step);
+    const std::int64_t writers = panels == 1 ? 1 : larger(wanted, 1);
+    const bool writes = panel < writers;
+    const float* const from =
+        writes ? line.y - panel * kLanes * vectors_ + line.pixels * line.y_step : line.x + line.pixels * line.x_step;
+    line.ahead_step = writes ? ceil_div(line.y_step, writers) : ceil_div(line.x_step, panels - writers);
+    line.ahead = from + (writes ? panel : panel - writers) * line.pixels * line.ahead_step;
+  }
+
+  ConvLine line_of(const float* weights, std::int64_t column, std::int64_t width, std::int64_t pixels) const {
+    const std::int64_t first = group_ * job_.outputs + column;
+    return {source_ + group_ * (job_.sweep.channels / job_.groups),
+            source_column_,
+            job_.offset,
+            job_.plan.count,
+            job_.plan.length,
+            weights,
+            job_.bias ? job_.bias + first : nullptr,
+            target_ + first,
+            job_.column_step,
+            pixels,
+            smaller(width, job_.outputs - column),
+            job_.activation == Activation::relu,
+            nullptr,
+            0};
+  }
+
+  void run_line(const ConvLine& line) const {
+    conv_line(vectors_, line);
+    if (job_.activation == Activation::none || job_.activation == Activation::relu) return;
+    for (std::int64_t j = 0; j < line.pixels; ++j)
+      activate_rows(job_.activation, 1, line.columns, line.y + j * line.y_step, 0);
   }
 
   /// Panels of one width, in blocks of weights that fit the cache: some panels at a time, or part of their depth.

@@ -4,6 +4,7 @@
 #include "core/scratch.h"
 #include "kernels/conv_direct.h"
 #include "kernels/conv_parts.h"
+#include "kernels/conv_slide.h"
 #include "kernels/conv_sweep.h"
 #include "kernels/gemm_block.h"
 #include "kernels/gemm_pack.h"
@@ -15,6 +16,7 @@ constexpr std::int64_t kPanelFloats = 24 * 1024;    // of dy under one panel: st
 constexpr std::int64_t kSectionFloats = 96 * 1024;  // of dW that a task adds to: stays there
 constexpr std::int64_t kCopyFloats = 96 * 1024;     // of x around a block of pixels
 constexpr std::int64_t kMostRows = 64;              // of pixels in a block
+constexpr int kSlideVectors = 2;                    // of a panel that gains from sliding
 constexpr std::int64_t kPackedDepth = 48;           // rows of dW that pay for copying dy
 
 /// Columns of dW under one tile, all of one group.
@@ -30,7 +32,8 @@ struct Job {
   const std::int64_t* offset;          // of the runs
   Panels panels;                       // of a group's outputs
   std::int64_t images, rows, columns;  // of output pixels in a block; several images only if all of each
-  bool packs;
+  bool packs;                          // dy under a panel that does not slide
+  bool slides;                         // narrow panels under neighbouring taps
 
   std::int64_t width() const {
     return static_cast<std::int64_t>(larger(panels.vectors[0], panels.vectors[1])) * kLanes;
@@ -65,6 +68,7 @@ class Block {
   void under_panel(const float* x, const float* dy, const Panel& panel) {
     const std::int64_t width = static_cast<std::int64_t>(panel.vectors) * kLanes, pixels = runs_.count * runs_.length;
     const float* b = dy + panel.column;
+    if (job_.slides && panel.vectors <= kSlideVectors) return in_slides(x, b, panel);
     if (is_dense(panel)) return in_dense_tiles(x, b, panel);
     if (job_.packs) pack_b(b, v_.K, false, pixels, panel.columns, panel.vectors, packed_, pixels);
     const RowTiles tiles = cut_rows(v_.depth(), max_tile_rows(panel.vectors));
@@ -85,6 +89,37 @@ class Block {
       const ConvTileOutput out{c, panel.columns - width + kLanes, nullptr, accumulate_, false};
       conv_tile_function(height, panel.vectors, panel.columns < width)(from, runs_, job_.packs ? packed_ : b,
                                                                        job_.packs ? width : v_.K, out);
+    }
+  }
+
+  /// All taps of a kernel row at once, for some of the rows and channels of the kernel at a time.
+  void in_slides(const float* x, const float* b, const Panel& panel) {
+    const std::int64_t inputs = v_.group_inputs(), tap_step = inputs * v_.K, runs_of_row = job_.plan.count / v_.R;
+    const RowTiles tiles = cut_rows(v_.R * inputs, slide_factors(v_.S));
+    for (std::int64_t column = 0; column < panel.columns; column += kLanes) {
+      const SlideRows rows{runs_.offset,
+                           runs_.count,
+                           runs_.length,
+                           runs_.step,
+                           b + column,
+                           v_.K,
+                           smaller(panel.columns - column, kLanes)};
+      float* const sum = sum_ + panel.column + column;
+      std::int64_t r = 0, c = 0;
+      for (std::int64_t t = 0; t < tiles.count; ++t) {
+        const int factors = tiles.height + (t < tiles.taller);
+        const float* from[kSlideFactors];
+        float* to[kSlideFactors];
+        for (int i = 0; i < factors; ++i) {
+          from[i] = x + panel.first_input + job_.offset[r * runs_of_row] + c;
+          to[i] = sum + (r * v_.S * inputs + c) * v_.K;
+          if (++c == inputs) {
+            c = 0;
+            ++r;
+          }
+        }
+        slide(v_.S, factors, rows, from, to, tap_step, accumulate_);
+      }
     }
   }
 
@@ -161,6 +196,7 @@ void direct_backward_weight(const Conv& v, const float* x, const float* dy, floa
   job.panels = cut_panels(v.group_outputs());
   job.packs = v.K > job.width() && v.depth() >= kPackedDepth;
   cut_blocks(v, job);
+  job.slides = slide_factors(v.S) > 0 && v.stride_w == 1 && v.dilation_w == 1 && job.columns == v.Q && v.Q >= v.S;
 
   const std::int64_t panels = v.groups * job.panels_of_group();
   const std::int64_t in_section = larger(kSectionFloats / (v.depth() * job.width()), 1);

@@ -21,6 +21,9 @@ struct ConvLine {
   float* y;
   std::int64_t y_step, pixels, columns;  // columns of the panel; its last vector may have fewer than kLanes
   bool relu;
+  // Memory that is fetched into the cache meanwhile, so many floats for each pixel: what will be needed next; or null.
+  const float* ahead;
+  std::int64_t ahead_step;
 };
 
 /// Few enough products for weights in the first-level cache, and pixels of which tiles compute few twice.

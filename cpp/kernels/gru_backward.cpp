@@ -42,11 +42,16 @@ class Backward {
     const Packing packing(recurrent_, true), packing_n(candidate_, before_);
     const Split split = split_steps(s_, 3 * H_ * H_, recurrent_.panels(), !before_);
     const Walk walk{s_.steps, !s_.reverse};
+    const std::int64_t width = recurrent_.panel_width();
+    const StepFetch step(recurrent_, split, 4, H_, S_, dy_);
     over_time(s_, walk, split, recurrent_.panels(),
               [&](std::int64_t i, std::int64_t first, std::int64_t last, std::int64_t panel, std::int64_t end) {
-                if (i > 0) through_time(walk.at(i - 1), running(s_, walk.at(i - 1), first, last), panel, end);
+                Fetch fetch;
+                if (i > 0 && i < s_.steps && step.is_possible())
+                  aim(step, walk.at(i), running(s_, walk.at(i), first, last), panel * width, fetch);
+                if (i > 0) through_time(walk.at(i - 1), running(s_, walk.at(i - 1), first, last), panel, end, fetch);
                 if (i == s_.steps) return;
-                const std::int64_t t = walk.at(i), width = recurrent_.panel_width();
+                const std::int64_t t = walk.at(i);
                 const RowRange rows = running(s_, t, first, last);
                 if (before_) return step_before(t, rows);
                 for (std::int64_t j = rows.begin; j < rows.end; ++j)
@@ -54,12 +59,22 @@ class Backward {
               });
   }
 
-  /// dh += d(gates) W_hh^T of the step t that was just done.
-  void through_time(std::int64_t t, RowRange rows, std::int64_t first, std::int64_t last) {
+  /// What step t reads and writes of `rows`, from column u on.
+  void aim(const StepFetch& step, std::int64_t t, RowRange rows, std::int64_t u, Fetch& fetch) const {
     if (rows.size() == 0) return;
+    const std::int64_t at = gates_at(t, rows.begin) + u;
+    const float* const dy = row_of_steps(s_, dy_, t, rows.begin);
+    step.aim(rows.size(), saved_.gates + at, dgates_.get() + at, dy ? dy + u : nullptr,
+             saved_.h + (s_.offset[t] + rows.begin) * H_ + u, fetch);
+  }
+
+  /// dh += d(gates) W_hh^T of the step t that was just done.
+  void through_time(std::int64_t t, RowRange rows, std::int64_t first, std::int64_t last, Fetch& fetch) {
+    if (rows.size() == 0) return;
+    fetch.be_late(recurrent_.fetching_tiles(first, last, rows.size()));
     for (std::int64_t panel = first; panel < last; ++panel)
       recurrent_.multiply(0, panel, dgates_.get() + gates_at(t, rows.begin) + H_, S_, rows.size(), dh_.at(rows.begin),
-                          H_, true, nullptr);
+                          H_, true, nullptr, &fetch);
   }
 
   Cell cell_of(std::int64_t t, std::int64_t j) const {

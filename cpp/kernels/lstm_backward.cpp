@@ -55,11 +55,16 @@ class Backward {
     const Packing packing(recurrent_, true), packing_r(projection_, layer_.w_hr);
     const Split split = split_steps(s_, 4 * H_ * P_, recurrent_.panels(), !layer_.w_hr);
     const Walk walk{s_.steps, !s_.reverse};
+    const std::int64_t width = recurrent_.panel_width();
+    const StepFetch ahead(recurrent_, split, 4, H_, S_, dy_);
     over_time(s_, walk, split, recurrent_.panels(),
               [&](std::int64_t i, std::int64_t first, std::int64_t last, std::int64_t panel, std::int64_t end) {
-                if (i > 0) through_time(walk.at(i - 1), running(s_, walk.at(i - 1), first, last), panel, end);
+                Fetch fetch;
+                if (i > 0 && i < s_.steps && ahead.is_possible())
+                  aim(ahead, walk.at(i), running(s_, walk.at(i), first, last), panel * width, fetch);
+                if (i > 0) through_time(walk.at(i - 1), running(s_, walk.at(i - 1), first, last), panel, end, fetch);
                 if (i == s_.steps) return;
-                const std::int64_t t = walk.at(i), width = recurrent_.panel_width();
+                const std::int64_t t = walk.at(i);
                 const RowRange rows = running(s_, t, first, last);
                 if (layer_.w_hr) project(t, rows);
                 step(t, rows, layer_.w_hr ? 0 : panel * width, layer_.w_hr ? H_ : smaller(end * width, H_));
@@ -83,7 +88,8 @@ class Backward {
               [&](std::int64_t begin, std::int64_t end) { step(t, {rows.begin + begin, rows.begin + end}, 0, H_); });
         },
         [&](std::int64_t i, std::int64_t first, std::int64_t last, std::int64_t panel, std::int64_t end) {
-          through_time(walk.at(i), running(s_, walk.at(i), first, last), panel, end);
+          Fetch none;
+          through_time(walk.at(i), running(s_, walk.at(i), first, last), panel, end, none);
         });
   }
 
@@ -91,14 +97,24 @@ class Backward {
     return {saved_.norm_ih + row * S_, saved_.norm_hh + row * S_, saved_.statistics + row * 4};
   }
 
-  /// dh (+)= m (d(gates) W_hh^T) of the step t that was just done.
-  void through_time(std::int64_t t, RowRange rows, std::int64_t first, std::int64_t last) {
+  /// What step t reads and writes of `rows`, from column u on.
+  void aim(const StepFetch& step, std::int64_t t, RowRange rows, std::int64_t u, Fetch& fetch) const {
     if (rows.size() == 0) return;
+    const std::int64_t packed = s_.offset[t] + rows.begin;
+    const float* const dy = row_of_steps(s_, dy_, t, rows.begin);
+    step.aim(rows.size(), saved_.gates + packed * S_ + u, dgates_ + packed * S_ + u, dy ? dy + u : nullptr,
+             saved_.c + packed * H_ + u, fetch);
+  }
+
+  /// dh (+)= m (d(gates) W_hh^T) of the step t that was just done.
+  void through_time(std::int64_t t, RowRange rows, std::int64_t first, std::int64_t last, Fetch& fetch) {
+    if (rows.size() == 0) return;
+    fetch.be_late(recurrent_.fetching_tiles(first, last, rows.size()));
     const float* const d = drecurrent_ + (s_.offset[t] + rows.begin) * S_;
     float* const to = layer_.mask ? product_ + rows.begin * P_ : dh_.at(rows.begin);
     const bool carried = layer_.zone_h.data && !layer_.mask;
     for (std::int64_t panel = first; panel < last; ++panel)
-      recurrent_.multiply(0, panel, d, S_, rows.size(), to, P_, carried, nullptr);
+      recurrent_.multiply(0, panel, d, S_, rows.size(), to, P_, carried, nullptr, &fetch);
     if (!layer_.mask) return;
     const std::int64_t begin = first * recurrent_.panel_width(), end = smaller(last * recurrent_.panel_width(), P_);
     for (std::int64_t j = rows.begin; j < rows.end; ++j) {

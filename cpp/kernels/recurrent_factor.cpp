@@ -70,10 +70,55 @@ bool multiply_row_of(int vectors, const RowOfGates& row) {
 
 }  // namespace
 
+namespace {
+constexpr std::int64_t kLine = 16;  // floats
+}
+
+FetchPattern::FetchPattern(std::int64_t columns, std::int64_t pieces, std::int64_t piece_stride, std::int64_t stride,
+                           std::int64_t steps, std::int64_t most)
+    : stride_(stride) {
+  const std::int64_t lines = larger(ceil_div(columns, kLine), 1);
+  rows_ = most == 0 ? 0 : larger(most / (lines * pieces), 1);
+  if (rows_ == 0) return;
+  std::int64_t row = 0, piece = 0, line = 0, due = 0;
+  for (std::int64_t p = 0; p < smaller(steps, kMostSteps); ++p) {
+    offsets_[p] = static_cast<std::int32_t>(row * stride + piece * piece_stride + line * kLine);
+    for (due += rows_ * pieces * lines; due >= steps; due -= steps) {
+      if (++line < lines) continue;
+      line = 0;
+      if (++piece < pieces) continue;
+      piece = 0;
+      ++row;
+    }
+  }
+}
+
+bool Fetch::next(TileOutput& out) {
+  if (early_-- > 0 || at_ == count_) return false;
+  Piece& piece = pieces_[at_];
+  out.ahead = piece.from;
+  out.offsets = piece.pattern->offsets();
+  piece.from += piece.pattern->rows() * piece.pattern->stride();
+  piece.rows -= piece.pattern->rows();
+  if (piece.rows <= 0) ++at_;
+  return true;
+}
+
+void Fetch::be_late(std::int64_t tiles) {
+  early_ = tiles;
+  for (int i = 0; i < count_; ++i) early_ -= ceil_div(pieces_[i].rows, pieces_[i].pattern->rows());
+}
+
 Factor::Factor(const float* b, std::int64_t ldb, bool transposed, std::int64_t K, std::int64_t segments,
                std::int64_t width, std::int64_t rows)
-    : b_(b), ldb_(ldb), transposed_(transposed), K_(K), segments_(segments), width_(width) {
-  depth_ = even_step_within(K, kMostDepth, 4);
+    : b_(b),
+      ldb_(ldb),
+      transposed_(transposed),
+      K_(K),
+      depth_(even_step_within(K, kMostDepth, 4)),
+      segments_(segments),
+      width_(width),
+      whole_panel_(kLine, 1, 0, kLine, depth_, is_far() ? depth_ : 0) {
   const int widest = rows <= max_tile_rows(kTileVectors) ? kTileVectors : kTileVectors - 1;
   const std::int64_t all = ceil_div(width, kLanes);
   const std::int64_t pieces = larger(ceil_div(all, widest), 1);
@@ -94,6 +139,11 @@ void Factor::pack(float* to) {
                        }
                      });
   packed_ = to;
+}
+
+std::int64_t Factor::fetching_tiles(std::int64_t first, std::int64_t last, std::int64_t rows) const {
+  if (vectors_ != kTileVectors - 1) return 0;
+  return larger(smaller(last, width_ / panel_width_) - first, 0) * ceil_div(rows, max_tile_rows(vectors_));
 }
 
 const float* Factor::panel_at(std::int64_t segment, std::int64_t panel) const {
@@ -127,7 +177,7 @@ void Factor::multiply_gates(std::int64_t panel, const float* a, std::int64_t lda
 }
 
 void Factor::multiply(std::int64_t segment, std::int64_t panel, const float* a, std::int64_t lda, std::int64_t rows,
-                      float* c, std::int64_t ldc, bool accumulate, const float* bias) const {
+                      float* c, std::int64_t ldc, bool accumulate, const float* bias, Fetch* fetch) const {
   if (rows <= 0) return;
   const std::int64_t column = segment * width_ + panel * panel_width_, columns = columns_of(panel);
   const int vectors = static_cast<int>(ceil_div(columns, kLanes));
@@ -135,6 +185,11 @@ void Factor::multiply(std::int64_t segment, std::int64_t panel, const float* a, 
   const bool masked = behind < kLanes;
   const std::int64_t b_stride = packed_ ? vectors * kLanes : ldb_;
   const float* const b = panel_at(segment, panel);
+  Fetch next_panel;
+  if (packed_ && is_far() && panel + 1 < panels_) {
+    next_panel.add(whole_panel_, panel_at(segment, panel + 1), K_ * columns_of(panel + 1) / kLine);
+    fetch = &next_panel;
+  }
   const RowTiles tiles = cut_rows(rows, max_tile_rows(vectors));
   const TileFunction low = tiles.height ? tile_function(TileA::rows, tiles.height, vectors, masked) : nullptr;
   const TileFunction tall = tiles.taller ? tile_function(TileA::rows, tiles.height + 1, vectors, masked) : low;
@@ -146,8 +201,12 @@ void Factor::multiply(std::int64_t segment, std::int64_t panel, const float* a, 
     const float* from = a + p;
     for (std::int64_t i = 0; i < tiles.count; ++i) {
       const bool taller = i < tiles.taller;
+      TileFunction tile = taller ? tall : low;
+      const TileFunction fetching =
+          fetch && !masked ? fetching_tile(TileA::rows, tiles.height + taller, vectors) : nullptr;
+      if (fetching && fetch->next(out)) tile = fetching;
       if (depth >= kDeep) prefetch_tile(out.c, ldc, tiles.height + taller, columns);
-      (taller ? tall : low)(from, lda, b + p * b_stride, b_stride, depth, out);
+      tile(from, lda, b + p * b_stride, b_stride, depth, out);
       from += (tiles.height + taller) * lda;
       out.c += (tiles.height + taller) * ldc;
     }

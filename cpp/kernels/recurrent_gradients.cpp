@@ -5,6 +5,7 @@
 
 #include "core/parallel.h"
 #include "core/scratch.h"
+#include "kernels/even_step.h"
 #include "kernels/gemm.h"
 #include "kernels/gemm_block.h"
 #include "kernels/gemm_pack.h"
@@ -17,118 +18,208 @@ namespace {
 
 // Wider matrices are left to the general product.
 constexpr std::int64_t kNarrow = 256;
-constexpr std::int64_t kDepth = 128;                     // rows of the gradients that are packed at a time
-constexpr std::int64_t kPanels = 6;                      // to a chunk: what is packed stays in the second-level cache
-constexpr std::int64_t kLeft = kDepth * kTileRows + 16;  // floats of a packed tile of the left factor
+constexpr std::int64_t kDepth = 128;            // rows of the gradients that are packed at a time
+constexpr std::int64_t kColumns = 288;          // to a chunk: what is packed of them stays in the second-level cache
+constexpr std::int64_t kGroup = 8 * kTileRows;  // columns of a left factor that are packed at a time
+// Of a packed tile of the left factor: at a distance that is no power of two.
+constexpr std::int64_t kLeft = kDepth * kTileRows + 16;
 constexpr int kPanelVectors = kTileVectors - 1;
 constexpr std::int64_t kPanel = kPanelVectors * kLanes;
+constexpr std::int64_t kFewPanels = 3;    // stay in the first-level cache one after the other
+constexpr std::int64_t kLine = 16;        // floats of a cache line
+constexpr std::int64_t kChunk = 200'000;  // multiplications
 
-/// Rows at these distances fall on few sets of the first-level cache, and push each other out.
-bool packs_left(std::int64_t width) { return width % 256 == 0; }
+/// Some columns of some rows, all that is read of a matrix at a time.
+struct Piece {
+  const float* from;
+  std::int64_t stride, rows, columns;
+};
 
 /// Tile by tile, kLeft floats each.
-void pack_left(const float* a, std::int64_t width, std::int64_t rows, float* packed) {
-  const std::int64_t whole = width / kTileRows * kTileRows;
-  for (std::int64_t p = 0; p < rows; ++p, a += width) {
+void pack_left(const Piece& piece, float* packed) {
+  const std::int64_t whole = piece.columns / kTileRows * kTileRows;
+  const float* a = piece.from;
+  for (std::int64_t p = 0; p < piece.rows; ++p, a += piece.stride) {
     float* to = packed + p * kTileRows;
     for (std::int64_t i = 0; i < whole; i += kTileRows, to += kLeft) std::memcpy(to, a + i, kTileRows * sizeof(float));
-    for (std::int64_t i = whole; i < width; ++i) to[i - whole] = a[i];
+    for (std::int64_t i = whole; i < piece.columns; ++i) to[i - whole] = a[i];
   }
 }
 
-/// Some rows' share of one panel of dw.
-struct Panel {
-  const float* packed;
-  std::int64_t rows, columns;
-  bool accumulate;
-  float* dw;
-  std::int64_t dw_stride;
+/// Panels of kPanelVectors, then of one less: a last one of what is left would have too few sums to hide their latency.
+struct PanelCut {
+  std::int64_t columns, count, wide;
+  int narrow;
 
-  void add(const float* a, std::int64_t a_stride, std::int64_t row, int height) const {
-    const int vectors = static_cast<int>(ceil_div(columns, kLanes));
-    const std::int64_t behind = columns - (vectors - 1) * kLanes;
-    tile_function(TileA::columns, height, vectors, behind < kLanes)(
-        a, a_stride, packed, kPanel, rows,
-        {dw + row * dw_stride, dw_stride, behind, nullptr, nullptr, accumulate, false});
+  explicit PanelCut(std::int64_t all_columns) : columns(all_columns) {
+    const std::int64_t vectors = ceil_div(columns, kLanes);
+    count = ceil_div(vectors, kPanelVectors);
+    wide = larger(vectors - count * (kPanelVectors - 1), 0);
+    narrow = static_cast<int>(smaller(vectors, kPanelVectors - 1));
   }
-  void add_packed(const float* left, std::int64_t width) const {
-    for (std::int64_t i = 0; i < width; i += kTileRows, left += kLeft)
-      add(left, kTileRows, i, static_cast<int>(smaller(kTileRows, width - i)));
+  int vectors_of(std::int64_t panel) const { return panel < wide ? kPanelVectors : narrow; }
+  std::int64_t column_of(std::int64_t panel) const {
+    return (panel < wide ? panel * kPanelVectors : wide * kPanelVectors + (panel - wide) * narrow) * kLanes;
   }
-  void add_in_place(const float* a, std::int64_t width) const {
-    const RowTiles tiles = cut_rows(width, max_tile_rows(static_cast<int>(ceil_div(columns, kLanes))));
-    std::int64_t i = 0;
-    for (std::int64_t t = 0; t < tiles.count; ++t) {
-      const int height = tiles.height + (t < tiles.taller);
-      add(a + i, width, i, height);
-      i += height;
-    }
+  std::int64_t width_of(std::int64_t panel) const {
+    return smaller(vectors_of(panel) * kLanes, columns - column_of(panel));
+  }
+  void pack(const GateGradients& d, std::int64_t row, std::int64_t rows, float* packed) const {
+    const float* const from = d.data + row * d.stride;
+    const std::int64_t split = smaller(wide * kPanel, columns);
+    if (wide > 0) pack_b(from, d.stride, false, rows, split, kPanelVectors, packed, rows);
+    if (wide < count) pack_b(from + split, d.stride, false, rows, columns - split, narrow, packed + split * rows, rows);
   }
 };
 
 /// sums[k] (+)= the sums of one packed panel.
-void sum_panel(const float* packed, std::int64_t rows, std::int64_t columns, bool accumulate, float* sums) {
+void sum_panel(const float* packed, std::int64_t stride, std::int64_t rows, std::int64_t columns, bool accumulate,
+               float* sums) {
   for_vectors(0, columns, [&](std::int64_t u, std::int64_t n) NV_INLINE_LAMBDA {
     vf total[4] = {};
     std::int64_t r = 0;
     for (; r + 4 <= rows; r += 4)
 #pragma GCC unroll 4
-      for (int k = 0; k < 4; ++k) total[k] += load(packed + (r + k) * kPanel + u);
-    for (; r < rows; ++r) total[0] += load(packed + r * kPanel + u);
+      for (int k = 0; k < 4; ++k) total[k] += load(packed + (r + k) * stride + u);
+    for (; r < rows; ++r) total[0] += load(packed + r * stride + u);
     const vf sum = (total[0] + total[1]) + (total[2] + total[3]);
     store_some(sums + u, accumulate ? load_some(sums + u, n) + sum : sum, n);
   });
 }
 
-/// Columns [first, last), block of rows by block of rows: each row of d is read once, in its own order.
-class WeightColumns {
+/// What the tiles bring meanwhile, each an equal share of a piece: packed later, it would be waited for.
+class Fetcher {
  public:
-  WeightColumns(const WeightProduct& product, std::int64_t dw_stride, std::int64_t first, std::int64_t last)
-      : p_(product),
-        dw_stride_(dw_stride),
-        first_(first),
-        last_(last),
-        packed_(static_cast<std::size_t>(kDepth * ceil_div(last - first, kPanel) * kPanel)),
-        left_(static_cast<std::size_t>(kLeft * ceil_div(kNarrow, kTileRows))) {}
-
-  void run() const {
-    const GateGradients& d = p_.d;
-    std::int64_t row = 0;
-    do {  // once even without rows: the sums are 0 then
-      const std::int64_t rows = smaller(kDepth, d.rows - row);
-      pack_b(d.data + row * d.stride + first_, d.stride, false, rows, last_ - first_, kPanelVectors, packed_.get(),
-             rows);
-      for (const LeftFactor& factor : p_.factors)
-        if (factor.dw) multiply(factor, row, rows);
-      for (std::int64_t column = first_; p_.sums && column < last_; column += kPanel)
-        sum_panel(packed_.get() + (column - first_) * rows, rows, smaller(kPanel, last_ - column), row > 0,
-                  p_.sums + column);
-      row += kDepth;
-    } while (row < d.rows);
+  void aim(const Piece& piece, std::int64_t tiles, std::int64_t steps) {
+    const std::int64_t lines = ceil_div(piece.columns, kLine), share = ceil_div(piece.rows, larger(tiles, 1));
+    from_ = piece.from;
+    step_ = share * piece.stride;
+    std::int64_t row = 0, line = 0, due = 0;
+    for (std::int64_t p = 0; p < steps; ++p) {
+      offsets_[p] = static_cast<std::int32_t>(row * piece.stride + line * kLine);
+      for (due += share * lines; due >= steps; due -= steps)
+        if (++line == lines) {
+          line = 0;
+          ++row;
+        }
+    }
+  }
+  void aim_next(TileOutput& out) {
+    out.ahead = from_;
+    out.offsets = offsets_;
+    from_ += step_;
   }
 
  private:
-  void multiply(const LeftFactor& factor, std::int64_t row, std::int64_t rows) const {
-    const float* const a = factor.a + row * factor.width;
-    const bool packs = packs_left(factor.width);
-    if (packs) pack_left(a, factor.width, rows, left_.get());
-    for (std::int64_t column = first_; column < last_; column += kPanel) {
-      const Panel panel{packed_.get() + (column - first_) * rows,
-                        rows,
-                        smaller(kPanel, last_ - column),
-                        row > 0,
-                        factor.dw + column,
-                        dw_stride_};
-      if (packs)
-        panel.add_packed(left_.get(), factor.width);
-      else
-        panel.add_in_place(a, factor.width);
+  const float* from_ = nullptr;
+  std::int64_t step_ = 0;
+  std::int32_t offsets_[kDepth];
+};
+
+/// Columns of a left factor, and where the product goes.
+struct LeftColumns {
+  const float* a;
+  std::int64_t stride, columns;
+  float* dw;
+};
+
+/// Some columns of dw, block of rows by block of rows: what is packed of d stays in the second-level cache while the
+/// left factors pass by, a few columns at a time.
+class WeightBlock {
+ public:
+  WeightBlock(const GateGradients& d, float* sums, std::int64_t dw_stride)
+      : d_(d),
+        sums_(sums),
+        dw_stride_(dw_stride),
+        panels_(d.columns),
+        packed_(static_cast<std::size_t>(kDepth * ceil_div(d.columns, kLanes) * kLanes)),
+        left_(static_cast<std::size_t>(kLeft * (kGroup / kTileRows))) {}
+
+  void add(const LeftColumns& left) {
+    if (left.columns > 0) factors_[count_++] = left;
+  }
+
+  void run() {
+    std::int64_t row = 0;
+    do {  // once even without rows: the sums are 0 then
+      const std::int64_t rows = smaller(kDepth, d_.rows - row), next = row + rows;
+      panels_.pack(d_, row, rows, packed_.get());
+      for (int i = 0; i < count_; ++i) {
+        const Piece after =
+            i + 1 < count_ ? piece_of(factors_[i + 1], row, rows, 0)
+                           : Piece{d_.data + next * d_.stride, d_.stride, smaller(kDepth, d_.rows - next), d_.columns};
+        multiply(factors_[i], row, rows, after);
+      }
+      for (std::int64_t i = 0; sums_ && i < panels_.count; ++i)
+        sum_panel(packed_.get() + panels_.column_of(i) * rows, panels_.vectors_of(i) * kLanes, rows,
+                  panels_.width_of(i), row > 0, sums_ + panels_.column_of(i));
+      row = next;
+    } while (row < d_.rows);
+  }
+
+ private:
+  static Piece piece_of(const LeftColumns& left, std::int64_t row, std::int64_t rows, std::int64_t column) {
+    return {left.a + row * left.stride + column, left.stride, rows, smaller(kGroup, left.columns - column)};
+  }
+
+  /// Few panels do not pay for a copy of the left factor, unless its rows push each other out of the cache.
+  bool in_place(const LeftColumns& left) const { return panels_.count <= kFewPanels && left.stride % 128 != 0; }
+
+  void multiply(const LeftColumns& left, std::int64_t row, std::int64_t rows, const Piece& after) {
+    if (in_place(left)) return multiply_in_place(left, row, rows);
+    for (std::int64_t i = 0; i < left.columns; i += kGroup) {
+      const Piece piece = piece_of(left, row, rows, i);
+      pack_left(piece, left_.get());
+      fetcher_.aim(i + kGroup < left.columns ? piece_of(left, row, rows, i + kGroup) : after,
+                   ceil_div(piece.columns, kTileRows) * panels_.wide, rows);
+      for (std::int64_t t = 0; t * kTileRows < piece.columns; ++t)
+        under_panels(left_.get() + t * kLeft, static_cast<int>(smaller(kTileRows, piece.columns - t * kTileRows)), rows,
+                     left.dw + (i + t * kTileRows) * dw_stride_, row > 0);
     }
   }
 
-  const WeightProduct& p_;
-  std::int64_t dw_stride_, first_, last_;
-  core::Scratch<float> packed_, left_;
+  /// Panel by panel, which then stays in the first-level cache.
+  void multiply_in_place(const LeftColumns& left, std::int64_t row, std::int64_t rows) const {
+    for (std::int64_t i = 0; i < panels_.count; ++i) {
+      const int vectors = panels_.vectors_of(i);
+      const std::int64_t column = panels_.column_of(i), behind = panels_.width_of(i) - (vectors - 1) * kLanes;
+      const RowTiles tiles = cut_rows(left.columns, max_tile_rows(vectors));
+      const float* a = left.a + row * left.stride;
+      TileOutput out{left.dw + column, dw_stride_, behind, nullptr, nullptr, row > 0, false};
+      for (std::int64_t t = 0; t < tiles.count; ++t) {
+        const int height = tiles.height + (t < tiles.taller);
+        tile_function(TileA::columns, height, vectors, behind < kLanes)(a, left.stride, packed_.get() + column * rows,
+                                                                        vectors * kLanes, rows, out);
+        a += height;
+        out.c += height * dw_stride_;
+      }
+    }
+  }
+
+  void under_panels(const float* a, int height, std::int64_t rows, float* dw, bool accumulate) {
+    for (std::int64_t i = 0; i < panels_.count; ++i) {
+      const int vectors = panels_.vectors_of(i);
+      const std::int64_t column = panels_.column_of(i), columns = panels_.width_of(i);
+      const std::int64_t behind = columns - (vectors - 1) * kLanes;
+      TileOutput out{dw + column, dw_stride_, behind, nullptr, nullptr, accumulate, false};
+      TileFunction tile = behind == kLanes ? fetching_tile(TileA::columns, height, vectors) : nullptr;
+      if (tile)
+        fetcher_.aim_next(out);
+      else
+        tile = tile_function(TileA::columns, height, vectors, behind < kLanes);
+      prefetch_tile(out.c, dw_stride_, height, columns);
+      tile(a, kTileRows, packed_.get() + column * rows, vectors * kLanes, rows, out);
+    }
+  }
+
+  const GateGradients d_;
+  float* const sums_;
+  const std::int64_t dw_stride_;
+  const PanelCut panels_;
+  const core::Scratch<float> packed_, left_;
+  LeftColumns factors_[2];
+  int count_ = 0;
+  Fetcher fetcher_;
 };
 
 /// Wide factors are left to the general product, and gone afterwards; the width of the others.
@@ -145,27 +236,53 @@ std::int64_t keep_narrow(WeightProduct& product, std::int64_t dw_stride) {
   return width;
 }
 
+/// Into pieces of columns, or of each factor's columns where those are many: what is packed twice is then little.
+struct WeightCut {
+  std::int64_t columns = 0, pieces = 0, parts = 1;
+  std::int64_t chunks() const { return pieces * parts; }
+};
+
+WeightCut cut_weights(const GateGradients& d, std::int64_t width, bool alone) {
+  constexpr std::int64_t kMany = 128;
+  WeightCut cut;
+  const std::int64_t fewest = ceil_div(d.columns, kColumns);
+  const bool halves = alone && fewest == 1 && d.rows * width * d.columns >= 2 * kChunk;
+  if (halves && width > kMany) cut.parts = 2;
+  cut.columns = halves && width <= kMany ? even_step(d.columns, 2, kPanel) : even_step(d.columns, fewest, kLanes);
+  cut.pieces = ceil_div(d.columns, cut.columns);
+  return cut;
+}
+
+void multiply_weights(const WeightProduct& product, std::int64_t dw_stride, const WeightCut& cut, std::int64_t chunk) {
+  const std::int64_t part = chunk % cut.parts, first = chunk / cut.parts * cut.columns;
+  const GateGradients& d = product.d;
+  WeightBlock block({d.data + first, d.rows, smaller(cut.columns, d.columns - first), d.stride},
+                    product.sums && part == 0 ? product.sums + first : nullptr, dw_stride);
+  for (const LeftFactor& factor : product.factors) {
+    if (!factor.dw) continue;
+    const std::int64_t step = even_step(factor.width, cut.parts, kTileRows), from = part * step;
+    block.add(
+        {factor.a + from, factor.width, smaller(step, factor.width - from), factor.dw + from * dw_stride + first});
+  }
+  block.run();
+}
+
 }  // namespace
 
 void weight_gradients(const WeightProduct* products, int count, std::int64_t dw_stride) {
   WeightProduct narrow[2];
-  std::int64_t grain[2] = {1, 1}, chunks[2] = {0, 0};
+  WeightCut cuts[2];
   for (int i = 0; i < count; ++i) {
     narrow[i] = products[i];
-    const GateGradients& d = products[i].d;
-    const std::int64_t width = keep_narrow(narrow[i], dw_stride), panels = ceil_div(d.columns, kPanel);
-    if (width == 0) {
-      if (products[i].sums) column_sums(d, products[i].sums);
-      continue;
-    }
-    const std::int64_t least = 200'000 / larger(d.rows * width * kPanel, 1);
-    grain[i] = larger(smaller(kPanels, ceil_div(panels, count == 1 ? 2 : 1)), larger(least, 1));
-    chunks[i] = ceil_div(panels, grain[i]);
+    const std::int64_t width = keep_narrow(narrow[i], dw_stride);
+    if (width > 0)
+      cuts[i] = cut_weights(narrow[i].d, width, count == 1);
+    else if (products[i].sums)
+      column_sums(narrow[i].d, products[i].sums);
   }
-  core::parallel_chunks(chunks[0] + chunks[1], [&](std::int64_t chunk) {
-    const int i = chunk >= chunks[0];
-    const std::int64_t first = (chunk - (i ? chunks[0] : 0)) * grain[i] * kPanel;
-    WeightColumns(narrow[i], dw_stride, first, smaller(first + grain[i] * kPanel, narrow[i].d.columns)).run();
+  core::parallel_chunks(cuts[0].chunks() + cuts[1].chunks(), [&](std::int64_t chunk) {
+    const int i = chunk >= cuts[0].chunks();
+    multiply_weights(narrow[i], dw_stride, cuts[i], chunk - (i ? cuts[0].chunks() : 0));
   });
 }
 

@@ -54,8 +54,9 @@ class StateFlow {
   }
   /// Where the state after step t of the forward pass goes.
   float* after(std::int64_t t, std::int64_t j) const {
-    return goes_on(t, j) ? at(s_.reverse ? t - 1 : t + 1, j) : final_ + s_.row[j] * width_;
+    return goes_on(t, j) ? at(s_.reverse ? t - 1 : t + 1, j) : final_at(j);
   }
+  float* final_at(std::int64_t j) const { return final_ + s_.row[j] * width_; }
   /// The rows among [first, last) that begin at step t.
   RowRange beginning(std::int64_t t, std::int64_t first, std::int64_t last) const {
     const std::int64_t before = s_.reverse ? s_.active[t + 1] : t == 0 ? 0 : s_.active[t];
@@ -66,8 +67,7 @@ class StateFlow {
   }
   /// Rows that do not run at all end as they began.
   void keep_others() const {
-    for (std::int64_t j = s_.active[0]; j < s_.batch; ++j)
-      copy_row_or_zeros(initial_, s_.row[j], width_, final_ + s_.row[j] * width_);
+    for (std::int64_t j = s_.active[0]; j < s_.batch; ++j) copy_row_or_zeros(initial_, s_.row[j], width_, final_at(j));
   }
 
  private:
@@ -153,6 +153,33 @@ class InputProjection {
   std::int64_t stride_;
   Factor factor_;
   Packing packing_;
+};
+
+/// What a step of the backward pass reads and writes: the tiles of the product before it bring it from memory, where it
+/// would be waited for.
+class StepFetch {
+ public:
+  /// `gates` of `width` units in rows of `stride` floats; the product's panels as `split` cuts them.
+  StepFetch(const Factor& product, const Split& split, std::int64_t gates, std::int64_t width, std::int64_t stride,
+            const StepsIn& dy)
+      : columns_(smaller(split.panels * product.panel_width(), width)),
+        gates_(columns_, gates, width, stride, product.depth(), product.fetched_lines()),
+        state_(columns_, 1, 0, width, product.depth(), product.fetched_lines()),
+        dy_(columns_, 1, 0, dy.row_step, product.depth(), product.fetched_lines()) {}
+
+  bool is_possible() const { return gates_.rows() > 0; }
+  /// From the first of `rows` and of the columns; each may be null.
+  void aim(std::int64_t rows, const float* gates, const float* d, const float* dy, const float* state,
+           Fetch& fetch) const {
+    fetch.add(gates_, gates, rows);
+    fetch.add(gates_, d, rows);
+    fetch.add(dy_, dy, rows);
+    fetch.add(state_, state, rows);
+  }
+
+ private:
+  std::int64_t columns_;
+  FetchPattern gates_, state_, dy_;
 };
 
 /// sum[k] = a[k] + b[k], each null for zeros; returns null when both are.

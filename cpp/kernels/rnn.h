@@ -19,8 +19,9 @@ struct RnnLayer {
 };
 
 struct RnnSaved {
-  float* gates;  // (total, gate_stride(hidden)): h'
-  float* h;      // (total, or 2 batch without `keep`, hidden): entering the step
+  // Entering the steps, then the final ones in the order of falling length: (total + batch, hidden); without `keep`
+  // those of two steps, (2 batch, hidden).
+  float* h;
   bool keep;
 };
 

@@ -28,37 +28,48 @@ struct Run {
 /// transforms should stay in lower ones. Whole row tiles, if there are many tasks.
 std::int64_t tiles_per_task(const Run& run, std::int64_t tiles, std::int64_t points) {
   constexpr std::int64_t kFewest = 12, kMost = 48, kWeights = 12 * 1024;  // weights read for each tile
-  const std::int64_t wanted = points * run.in.channels * run.out.channels / kWeights;
+  constexpr std::int64_t kTransforms = 64 * 1024;                         // floats of a task that stay close
+  const std::int64_t wanted = larger(points * run.in.channels * run.out.channels / kWeights,
+                                     smaller(kTransforms / (points * (run.in.channels + run.out.channels)), 36));
   const std::int64_t size = larger(kFewest, smaller(wanted, kMost)), tasks = ceil_div(tiles, size);
   if (tasks == 1 && tiles <= 2 * kFewest) return tiles;
   const std::int64_t even = ceil_div(tiles, round_up(tasks, tasks < 4 ? 2 : 4));  // for 2 and 4 threads
-  return tasks < 16 ? even : round_up(size, max_tile_rows(run.panels.vectors[0]));
+  return tasks < 16 ? even : round_up(size, max_tile_rows(run.panels.vectors[run.panels.count[0] == 0]));
 }
 
-/// C[rows, vectors * kLanes] = A B. What follows B in memory is fetched meanwhile, unless B is so small that it is
-/// at hand and pointers to rows cost more.
-void multiply(const float* a, std::int64_t a_stride, const float* b, std::int64_t b_next, std::int64_t rows,
-              int vectors, std::int64_t depth, float* c, std::int64_t c_stride) {
-  constexpr std::int64_t kShallow = 48;
+/// C[rows, vectors * kLanes] = A B for a B that stays in the first-level cache once the first tile has read it.
+void multiply_resident(const float* a, std::int64_t a_stride, const float* b, std::int64_t rows, int vectors,
+                       std::int64_t depth, float* c, std::int64_t c_stride) {
+  const std::int64_t width = static_cast<std::int64_t>(vectors) * kLanes;
+  const RowTiles tiles = cut_rows(rows, max_tile_rows(vectors));
+  TileOutput out{c, c_stride, kLanes, nullptr, nullptr, false, false};
+  for (std::int64_t t = 0; t < tiles.count; t += out.steps.count) {
+    const int height = tiles.height + (t < tiles.taller);
+    const TileFunction tile =
+        t == 0 ? tile_function(TileA::rows, height, vectors, false) : resident_tile(TileA::rows, height, vectors);
+    const std::int64_t alike = (t < tiles.taller ? tiles.taller : tiles.count) - t;
+    out.steps = {t == 0 ? 1 : alike, height * a_stride, 0, height * c_stride, 0, 0};
+    tile(a, a_stride, b, width, depth, out);
+    a += out.steps.count * out.steps.a;
+    out.c += out.steps.count * out.steps.c;
+  }
+}
+
+/// C[rows, vectors * kLanes] = A B; what follows B in memory is fetched meanwhile.
+void multiply_far(const float* a, std::int64_t a_stride, const float* b, std::int64_t b_next, std::int64_t rows,
+                  int vectors, std::int64_t depth, float* c, std::int64_t c_stride) {
   const std::int64_t offset = 0, width = static_cast<std::int64_t>(vectors) * kLanes;
   const RowTiles tiles = cut_rows(rows, max_tile_rows(vectors));
   const float* from[kTileRows];
   float* to[kTileRows];
   for (std::int64_t t = 0; t < tiles.count; ++t) {
     const int height = tiles.height + (t < tiles.taller);
-    if (depth < kShallow) {
-      tile_function(TileA::rows, height, vectors, false)(a, a_stride, b, width, depth,
-                                                         {c, c_stride, kLanes, nullptr, nullptr, false, false});
-    } else {
-      for (int i = 0; i < height; ++i) {
-        from[i] = a + i * a_stride;
-        to[i] = c + i * c_stride;
-      }
-      conv_tile_function(height, vectors, false)(from, {&offset, 1, depth, 1, b + b_next + t * depth * kLine}, b, width,
-                                                 {to, kLanes, nullptr, false, false});
+    for (int i = 0; i < height; ++i, a += a_stride, c += c_stride) {
+      from[i] = a;
+      to[i] = c;
     }
-    a += height * a_stride;
-    c += height * c_stride;
+    conv_tile_function(height, vectors, false)(from, {&offset, 1, depth, 1, b + b_next + t * depth * kLine}, b, width,
+                                               {to, kLanes, nullptr, false, false});
   }
 }
 
@@ -110,8 +121,7 @@ class TileTask {
         const std::int64_t width = static_cast<std::int64_t>(vectors) * kLanes;
         const std::int64_t u_point = winograd_point_stride(depth_, width);
         for (std::int64_t p = 0; p < kPoints; ++p)
-          multiply(v.get() + p * v_point_, kPoints * v_point_, u + p * u_point, u_point, tiles_, vectors, depth_,
-                   m.get() + p * width, kPoints * width);
+          multiply(v.get() + p * v_point_, u + p * u_point, u_point, vectors, m.get() + p * width);
         put_panel(m.get(), column, width);
         u += kPoints * u_point;
         column += width;
@@ -120,6 +130,16 @@ class TileTask {
 
  private:
   int larger_of(const int (&vectors)[2]) const { return vectors[0] > vectors[1] ? vectors[0] : vectors[1]; }
+
+  void multiply(const float* v, const float* u, std::int64_t u_next, int vectors, float* m) const {
+    // Floats of the weights for one point, which stay in the first-level cache, and of all, in the second.
+    constexpr std::int64_t kResident = 6400, kNear = 96 * 1024;
+    const std::int64_t v_stride = kPoints * v_point_, m_stride = kPoints * vectors * kLanes;
+    if (u_next <= kResident && kPoints * depth_ * run_.out.channels <= kNear)
+      multiply_resident(v, v_stride, u, tiles_, vectors, depth_, m, m_stride);
+    else
+      multiply_far(v, v_stride, u, u_next, tiles_, vectors, depth_, m, m_stride);
+  }
 
   void put_panel(const float* m, std::int64_t column, std::int64_t width) const {
     const std::int64_t end = smaller(column + width, run_.out.channels);

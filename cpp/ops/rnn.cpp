@@ -12,7 +12,7 @@ constexpr std::int64_t kWeights = 4;
 struct Saved {
   SequenceBatch batch;
   LayerWeights weights;
-  Tensor h0, gates, h;
+  Tensor h0, h;
   bool relu, keep;
 
   void detach() {
@@ -20,7 +20,7 @@ struct Saved {
     weights.detach();
     if (h0) h0 = h0.detach();
   }
-  std::int64_t state_rows() const { return keep ? batch.sequence.total : 2 * batch.batch; }
+  std::int64_t state_rows() const { return keep ? batch.sequence.total + batch.batch : 2 * batch.batch; }
   std::int64_t work() const {
     return weights.directions * batch.sequence.total * weights.hidden * (batch.input + weights.hidden);
   }
@@ -35,8 +35,7 @@ kernels::RnnLayer layer_of(const Saved& s, std::int64_t d) {
 }
 
 kernels::RnnSaved saved_of(const Saved& s, std::int64_t d) {
-  return {s.gates.f32_out() + d * s.batch.sequence.total * kernels::gate_stride(s.weights.hidden),
-          s.h.f32_out() + d * s.state_rows() * s.weights.hidden, s.keep};
+  return {s.h.f32_out() + d * s.state_rows() * s.weights.hidden, s.keep};
 }
 
 void backward(const Saved& s, core::Gradients& g) {
@@ -64,14 +63,13 @@ std::tuple<Tensor, Tensor> rnn(const Tensor& x, const Tensor& h0, const std::vec
                                const Tensor& lengths, const std::string& nonlinearity) {
   NV_CHECK(nonlinearity == "tanh" || nonlinearity == "relu", "rnn", "nonlinearity must be \"tanh\" or \"relu\", got \"",
            nonlinearity, "\"");
-  Saved s{sequence_batch("rnn", x, lengths), {}, {}, {}, {}, nonlinearity == "relu", false};
+  Saved s{sequence_batch("rnn", x, lengths), {}, {}, {}, nonlinearity == "relu", false};
   s.weights = layer_weights("rnn", weights, kWeights, 1, s.batch.input);
   const std::int64_t D = s.weights.directions, H = s.weights.hidden, B = s.batch.batch;
   s.h0 = initial_state("rnn", "h0", h0, D, B, H);
   std::vector<Tensor> inputs{s.batch.x, s.h0};
   inputs.insert(inputs.end(), s.weights.tensors.begin(), s.weights.tensors.end());
   s.keep = core::needs_grad(inputs);
-  s.gates = Tensor::empty({D, s.batch.sequence.total, kernels::gate_stride(H)});
   s.h = Tensor::empty({D, s.state_rows(), H});
   const Tensor y = steps_tensor(s.batch, D * H), h_n = Tensor::empty({D, B, H});
   for (std::int64_t d = 0; d < D; ++d)

@@ -74,9 +74,12 @@ def _forward(
     longest, total, numbers = _number_rows(op, lengths, batch, steps)
     outputs = [np.empty((batch, steps, hidden), np.float32)]
     outputs += [np.empty((batch, hidden), np.float32) for _ in states]
-    columns = _kernels.gate_stride(hidden if kind == "rnn" else 4 * hidden)
-    widths = (w_ih.shape[0], columns, *[hidden] * len(states))
-    arrays = tuple(np.empty((total, width), np.float32) for width in widths)
+    if kind == "rnn":  # the states, and the final ones
+        shapes = [(total, w_ih.shape[0]), (total + batch, hidden)]
+    else:
+        widths = (w_ih.shape[0], _kernels.gate_stride(4 * hidden), *[hidden] * len(states))
+        shapes = [(total, width) for width in widths]
+    arrays = tuple(np.empty(shape, np.float32) for shape in shapes)
     _kernels.recurrent_forward(
         kind, option, x, states, weights, numbers, longest, reverse, outputs, arrays
     )
