@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
+import mmap
+import sys
 
 import numpy as np
 import pytest
@@ -211,6 +214,64 @@ def test_not_finite(
         hit[m // 2] = True
         assert (np.isnan(out) if np.isnan(value) else np.isinf(out))[hit].all()
         assert np.isfinite(out[~hit]).all()
+
+
+def fenced(matrix: Array, pages: list[mmap.mmap]) -> Array:
+    """A copy that ends where memory does: reading or writing one element more is a crash."""
+    page = mmap.PAGESIZE
+    room = -(-max(matrix.nbytes, 1) // page) * page
+    pages.append(mmap.mmap(-1, room + page))
+    start = np.frombuffer(pages[-1], np.uint8).ctypes.data
+    libc = ctypes.CDLL(None, use_errno=True)
+    protect = libc.mprotect(ctypes.c_void_p(start + room), ctypes.c_size_t(page), 0)
+    assert protect == 0, ctypes.get_errno()
+    copy = np.frombuffer(pages[-1], np.float32, matrix.size, offset=room - matrix.nbytes).reshape(
+        matrix.shape
+    )
+    copy[...] = matrix
+    return copy
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mprotect as Linux has it")
+@pytest.mark.parametrize("transposed", TRANSPOSED)
+def test_nothing_behind_the_end_is_touched(
+    isa: str, rng: np.random.Generator, transposed: tuple[bool, bool]
+) -> None:
+    """Operands, bias and result each end at a page that may not be read or written."""
+    for m, n, k in (
+        (1, 37, 70),
+        (5, 19, 131),
+        (37, 53, 71),
+        (65, 49, 301),
+        (33, 1030, 257),
+        (197, 201, 67),
+        (19, 21, 1100),
+    ):
+        a, b = operands(rng, m, n, k)
+        pages: list[mmap.mmap] = []
+        left = fenced(a.T, pages).T if transposed[0] else fenced(a, pages)
+        right = fenced(b.T, pages).T if transposed[1] else fenced(b, pages)
+        bias = fenced(rng.standard_normal(n).astype(np.float32), pages)
+        out = fenced(rng.standard_normal((m, n)).astype(np.float32), pages)
+        expected = product(a, b) + bias + out
+        kernels.gemm(left, right, out, bias=bias, accumulate=True)
+        check(out, a, b, expected)
+
+
+@pytest.mark.parametrize("shape", [(128, 784, 576), (64, 200, 1000), (150, 512, 512)], ids=str)
+def test_same_bits_wherever_operands_begin(
+    isa: str, rng: np.random.Generator, shape: tuple[int, int, int]
+) -> None:
+    """An array that begins within a cache line takes another path, with the same sums."""
+    a, b = operands(rng, *shape)
+    results = set()
+    for shift in (0, 4, 7):
+        room = np.empty(b.size + 32, np.float32)
+        begin = -room.ctypes.data // 4 % 16 + shift
+        moved = room[begin : begin + b.size].reshape(b.shape)
+        moved[...] = b
+        results.add(kernels.gemm(a, moved).tobytes())
+    assert len(results) == 1
 
 
 def ordered(array: Array, order: tuple[int, ...]) -> nv.Tensor:

@@ -32,10 +32,14 @@ constexpr std::int64_t kNarrowPanel = (kTileVectors - 1) * kLanes;
 
 constexpr std::int64_t kDepth = 384;          // of one pass over K, for blocks of B that are packed or fetched ahead
 constexpr std::int64_t kDepthInPlace = 1024;  // and for others
-constexpr std::int64_t kDepthSplit = 96;      // and for parts of a long sum: B then stays in the first-level cache
-constexpr std::int64_t kLocalColumns = 384;   // of B packed by one chunk for itself
-constexpr std::int64_t kResident = 8192;      // elements of B that stay in the first-level cache
-constexpr std::int64_t kFar = 1 << 19;        // elements of B that do not stay in the second-level cache
+constexpr std::int64_t kLeastDepth = 128;
+// Rows of B in place that lie a multiple of a high power of two apart share a few sets of the second-level cache: this
+// is how many of them, times that power, stay there. Up to 1.2x at rows of 512 or 1024 elements.
+constexpr std::int64_t kSameSets = 1 << 17;
+constexpr std::int64_t kDepthSplit = 96;     // and for parts of a long sum: B then stays in the first-level cache
+constexpr std::int64_t kLocalColumns = 384;  // of B packed by one chunk for itself
+constexpr std::int64_t kResident = 8192;     // elements of B that stay in the first-level cache
+constexpr std::int64_t kFar = 1 << 19;       // elements of B that do not stay in the second-level cache
 
 bool is_small(const Gemm& g) { return g.M <= 192 || g.N <= 2 * kNarrowPanel; }
 bool is_shallow(const Gemm& g) { return g.K <= 64; }
@@ -100,8 +104,9 @@ Path path_of(const Gemm& g) {
 
 /// Whether vectors of B in place lie across two cache lines. Each costs a load more, and each is loaded once for every
 /// tile of rows.
+bool has_split_rows(const Gemm& g) { return g.M >= 64 && g.ldb % kLanes != 0; }
 bool is_split(const Gemm& g) {
-  return g.M >= 64 && (g.ldb % kLanes != 0 || reinterpret_cast<std::uintptr_t>(g.b) % sizeof(vf) != 0);
+  return has_split_rows(g) || (g.M >= 64 && reinterpret_cast<std::uintptr_t>(g.b) % sizeof(vf) != 0);
 }
 
 // A single tile of rows reads B as it comes.
@@ -109,6 +114,14 @@ bool is_far(const Gemm& g) { return g.K * g.N >= kFar && g.M > kTileRows; }
 
 // In place, a panel of B lies in as many pages as it has rows; packing reads every page once.
 bool packs_b(const Gemm& g) { return g.b_transposed || is_split(g) || (is_far(g) && g.M > 32); }
+
+/// Of one pass over K. Sums are cut there, so it may depend on the shape but not on where B begins.
+std::int64_t most_depth(const Gemm& g, const Plan& plan) {
+  if (g.b_transposed || plan.blocking.far || (g.M <= 192 && has_split_rows(g))) return kDepth;
+  if (g.M <= 2 * kTileRows || has_long_rows(g)) return kDepthInPlace;
+  const std::int64_t rows = kSameSets / larger(g.ldb & -g.ldb, 1);
+  return larger(smaller(kDepthInPlace, rows), kLeastDepth);
+}
 
 /// One chunk, no division: for products that take a microsecond.
 Plan small_plan(const Gemm& g) {
@@ -144,8 +157,7 @@ Plan make_plan(const Gemm& g, std::int64_t batch) {
     cut_rows_first(g, wanted, plan);
   }
   plan.chunks = plan.column_chunks * ceil_div(g.M, plan.row_step);
-  const std::int64_t depth = plan.blocking.pack_b || plan.blocking.far ? kDepth : kDepthInPlace;
-  plan.blocking.depth = even_step(g.K, ceil_div(g.K, depth), 4);
+  plan.blocking.depth = even_step(g.K, ceil_div(g.K, most_depth(g, plan)), 4);
   return plan;
 }
 

@@ -115,12 +115,13 @@ class StripLoop {
   bool aim(std::int64_t next, std::int64_t panel) {
     const Ahead& ahead = *pass_.ahead;
     const bool more = next < pass_.rows.end;
-    if (panel == 0 && more && ahead.fetches_a) {
+    const std::int64_t after_a = panel - ahead.a_tiles;
+    if (more && after_a < 0) {
       out_.ahead = a_row(next);
-      out_.offsets = ahead.a_offsets;
-    } else if (panel == 1 && more) {
+      out_.offsets = ahead.a_offsets + panel * ahead.lines;
+    } else if (more && after_a < ahead.c_tiles) {
       out_.ahead = g_.c + next * g_.ldc + strip_.column;
-      out_.offsets = ahead.c_offsets;
+      out_.offsets = ahead.c_offsets + after_a * ahead.lines;
     } else {
       if (next <= ahead.b_from || !ahead.b) return false;
       out_.ahead = ahead.b + fetched_++ * ahead.rows_per_tile * ahead.b_stride;
@@ -188,12 +189,12 @@ void by_groups(Pass pass, bool far, float* packed) {
   }
 }
 
-/// offsets[p], p < K: rows x lines of 16 floats, row after row, spread evenly over the steps.
-void spread(std::int64_t rows, std::int64_t row_step, std::int64_t lines, std::int64_t K, std::int32_t* offsets) {
+/// offsets[p], p < count: rows x lines of 16 floats, row after row, spread evenly.
+void spread(std::int64_t rows, std::int64_t row_step, std::int64_t lines, std::int64_t count, std::int32_t* offsets) {
   std::int64_t row = 0, line = 0, due = 0;
-  for (std::int64_t p = 0; p < K; ++p) {
+  for (std::int64_t p = 0; p < count; ++p) {
     offsets[p] = static_cast<std::int32_t>(row * row_step + line * 16);
-    for (due += rows * lines; due >= K; due -= K)
+    for (due += rows * lines; due >= count; due -= count)
       if (++line == lines) {
         line = 0;
         ++row;
@@ -255,22 +256,25 @@ void plan_ahead(const Pass& pass, std::int64_t column, bool fetches_a, Ahead& ah
   const Gemm& g = *pass.product;
   const std::int64_t K = pass.depth.size(), columns = pass.columns.size();
   const std::int64_t lines = ceil_div(g.b_transposed ? K : columns, 16);
-  // Of the panels under a tile of rows, one brings C and one A.
-  const std::int64_t panels = larger(ceil_div(columns, kNarrow * kLanes) - 1 - fetches_a, 1);
+  const std::int64_t slots = fetched_lines(K), panels = ceil_div(columns, kNarrow * kLanes);
+  ahead.lines = slots;
+  ahead.a_tiles = fetches_a ? ceil_div(kTileRows * K, 16 * slots + 16) : 0;
+  ahead.c_tiles = ceil_div(kTileRows * ceil_div(columns, 16), slots);
+  const std::int64_t for_b = larger(panels - ahead.a_tiles - ahead.c_tiles, 1);
   const std::int64_t tiles = ceil_div(pass.rows.size(), kTileRows);
   ahead.b = column < g.N ? b_at(g, pass.depth.begin, column) : nullptr;
   ahead.b_rows = g.b_transposed ? columns : K;
   ahead.b_stride = g.ldb;
-  ahead.rows_per_tile = larger(larger(ceil_div(ahead.b_rows, tiles * panels), K / lines / 2), 1);
-  ahead.b_from = pass.rows.end - ceil_div(ahead.b_rows, ahead.rows_per_tile * panels) * kTileRows;
-  ahead.fetches_a = fetches_a;
-  spread(ahead.rows_per_tile, g.ldb, lines, K, ahead.b_offsets);
-  spread(kTileRows, g.ldc, ceil_div(columns, 16), K, ahead.c_offsets);
+  ahead.rows_per_tile = larger(larger(ceil_div(ahead.b_rows, tiles * for_b), divide(slots, 2 * lines)), 1);
+  ahead.b_from = pass.rows.end - ceil_div(ahead.b_rows, ahead.rows_per_tile * for_b) * kTileRows;
+  spread(ahead.rows_per_tile, g.ldb, lines, slots, ahead.b_offsets);
+  spread(kTileRows, g.ldc, ceil_div(columns, 16), ahead.c_tiles * slots, ahead.c_offsets);
+  const std::int64_t for_a = ahead.a_tiles * slots;
   if (!fetches_a) return;
   if (g.a_transposed)
-    spread(1, 0, kTileRows * K / 16, K, ahead.a_offsets);
+    spread(1, 0, kTileRows * K / 16, for_a, ahead.a_offsets);
   else
-    spread(kTileRows, pass.packed_a ? pass.packed_a_stride : g.lda, ceil_div(K, 16), K, ahead.a_offsets);
+    spread(kTileRows, pass.packed_a ? pass.packed_a_stride : g.lda, ceil_div(K, 16), for_a, ahead.a_offsets);
 }
 
 void run_pass(const Pass& pass, const Panels& panels, bool panels_outside) {

@@ -49,7 +49,8 @@ struct Ahead {
   const float* b;  // or null
   std::int64_t b_rows, b_stride, rows_per_tile;
   std::int64_t b_from;  // the row of C under which the first of B is brought: late, or it does not stay in the cache
-  bool fetches_a;
+  std::int64_t a_tiles, c_tiles;  // of those under a tile of rows, how many bring A, then C
+  std::int64_t lines;             // that a tile brings
   std::int32_t b_offsets[kMostDepth], a_offsets[kMostDepth], c_offsets[kMostDepth];
 };
 

@@ -10,6 +10,10 @@ namespace {
 
 using namespace nervure::simd::NV_ISA;
 
+// Rows of a transposed A fetched ahead: the pieces of them that are copied at a time are too short for the hardware to
+// guess the next.
+constexpr std::int64_t kAhead = 8;
+
 /// Row after row of B, so that memory is read in its own order, into all panels.
 void pack_rows(const float* b, std::int64_t ldb, std::int64_t K, std::int64_t columns, int vectors, float* panels,
                std::int64_t depth) {
@@ -63,6 +67,8 @@ void pack_micro_panels(const float* a, std::int64_t lda, std::int64_t rows, std:
                        float* packed, std::int64_t stride) {
   for (std::int64_t p = 0; p < K; ++p, a += lda) {
     float* to = packed + p * height;
+    if (p + kAhead < K)
+      for (std::int64_t i = 0; i < rows; i += 16) __builtin_prefetch(a + kAhead * lda + i);
     for (std::int64_t i = 0; i < rows; i += height, to += stride) {
       const std::int64_t count = smaller(height, rows - i);
       std::int64_t r = 0;

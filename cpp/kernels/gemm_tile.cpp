@@ -71,6 +71,11 @@ NV_INLINE void store_tile(const vf (&acc)[Rows][Vectors], float* c, std::int64_t
 /// of B lies in the first-level cache.
 enum class Brings { b, ahead, nothing };
 
+// Where lines are fetched between groups of steps there is room for B's, which stay away from the first-level cache
+// longer than the processor looks ahead.
+template <Brings What>
+constexpr bool kFetchesB = What == Brings::b || (What == Brings::ahead && kFetchEvery > 1);
+
 /// One step over K: acc (+)= column of A times row of B. The first one has nothing to add to: zeros for it would be
 /// moves between registers, on the ports of the products.
 template <bool First, TileA Layout, int Rows, int Vectors, bool Masked, Brings What>
@@ -78,8 +83,8 @@ NV_INLINE void step(const float* a, std::int64_t a_stride, const float* b, std::
                     const TileOutput& out, vf (&acc)[Rows][Vectors]) {
   vf row[Vectors];
   load_row<Vectors, Masked>(b, out.last, row);
-  if constexpr (What == Brings::ahead) __builtin_prefetch(out.ahead + out.offsets[p], 0, 2);
-  if constexpr (What == Brings::b) {
+  if constexpr (What == Brings::ahead && kFetchEvery == 1) __builtin_prefetch(out.ahead + out.offsets[p], 0, 2);
+  if constexpr (kFetchesB<What>) {
 #pragma GCC unroll 8
     for (int v = 0; v < Vectors; v += kLineVectors) __builtin_prefetch(b + kPrefetch * b_stride + v * kLanes);
   }
@@ -107,8 +112,18 @@ void tile(const float* a, std::int64_t a_stride, const float* b, std::int64_t b_
 #pragma GCC unroll 8
         for (int v = 0; v < Vectors; ++v) acc[r][v] = vf{};
     }
+    std::int64_t done = 1;
+    if constexpr (What == Brings::ahead && kFetchEvery > 1) {
+      for (std::int64_t line = 0; done + kFetchEvery <= K; ++line, done += kFetchEvery) {
+        __builtin_prefetch(out.ahead + out.offsets[line], 0, 2);
+        const float *a_at = a + done * a_next, *b_at = b + done * b_stride;
 #pragma GCC unroll 2
-    for (std::int64_t p = 1; p < K; ++p)
+        for (int p = 0; p < kFetchEvery; ++p, a_at += a_next, b_at += b_stride)
+          step<false, Layout, Rows, Vectors, Masked, What>(a_at, a_stride, b_at, b_stride, 0, out, acc);
+      }
+    }
+#pragma GCC unroll 2
+    for (std::int64_t p = done; p < K; ++p)
       step<false, Layout, Rows, Vectors, Masked, What>(a + p * a_next, a_stride, b + p * b_stride, b_stride, p, out,
                                                        acc);
     if (completes) complete<Rows, Vectors, Masked>(acc, out, c, t);

@@ -32,7 +32,7 @@ struct TileOutput {
   const float* row_bias;     // of the tile's first row, or null
   bool accumulate;
   bool relu;
-  // Of a fetching tile: its step p over K also brings the cache line of ahead[offsets[p]], which is read later.
+  // A fetching tile also brings the cache lines of ahead[offsets[p]], p < fetched_lines(K), which are read later.
   const float* ahead = nullptr;
   const std::int32_t* offsets = nullptr;
   TileSteps steps = {};
@@ -43,20 +43,26 @@ struct TileOutput {
 using TileFunction = void (*)(const float* a, std::int64_t a_stride, const float* b, std::int64_t b_stride,
                               std::int64_t K, const TileOutput& output);
 
+// Steps over K for one line fetched ahead: those of few products leave the processor no instruction to spare.
 // Register budget: rows * vectors accumulators, `vectors` of B, one broadcast.
 #if defined(__AVX512F__)
+constexpr int kFetchEvery = 1;
 constexpr int kTileVectors = 4;
 constexpr int kTileRows = 8;  // with up to 3 vectors
 constexpr int max_tile_rows(int vectors) { return vectors == 4 ? 6 : 8; }
 #elif defined(__AVX2__)
+constexpr int kFetchEvery = 8;
 constexpr int kTileVectors = 3;
 constexpr int kTileRows = 6;
 constexpr int max_tile_rows(int vectors) { return vectors == 3 ? 4 : 6; }
 #else
+constexpr int kFetchEvery = 8;
 constexpr int kTileVectors = 3;
 constexpr int kTileRows = 6;
 constexpr int max_tile_rows(int vectors) { return vectors == 3 ? 4 : 6; }
 #endif
+
+constexpr std::int64_t fetched_lines(std::int64_t K) { return K < kFetchEvery ? 1 : K / kFetchEvery; }
 
 /// The tile of 1 <= vectors <= kTileVectors and 1 <= rows <= max_tile_rows(vectors).
 TileFunction tile_function(TileA layout, int rows, int vectors, bool masked);
