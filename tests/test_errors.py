@@ -102,7 +102,14 @@ UNARY: list[Row] = [
 
 def _reduce_rows() -> list[Row]:
     rows: list[Row] = []
-    for op in ("sum", "mean", "var", "amax", "amin", "logsumexp"):
+    rows += [
+        ("norm", ValueError, lambda: _core.norm(f(3), 3.0)),
+        ("prod", IndexError, lambda: _core.prod(f(2, 3), 2)),
+        ("cumsum", IndexError, lambda: _core.cumsum(f(2, 3), -3)),
+        ("topk", IndexError, lambda: _core.topk(f(2, 3), 1, 2)),
+        ("topk", ValueError, lambda: _core.topk(f(2, 3), 4)),
+    ]
+    for op in ("sum", "mean", "var", "amax", "amin", "logsumexp", "any", "all"):
         function = getattr(_core, op)
         rows += [
             (op, IndexError, lambda fn=function: fn(f(2, 3), 2)),

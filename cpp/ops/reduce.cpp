@@ -368,12 +368,14 @@ Tensor norm(const Tensor& x, double p, const Dims& dims, bool keepdim) {
 
 Tensor any(const Tensor& x, const Dims& dims, bool keepdim) {
   const core::NoGrad no_grad;
+  mask_of("any", x, dims);  // names the operation in its errors
   const Tensor counts = x.dtype() == DType::boolean ? x : ne(x, Tensor::scalar(0.0f));
   return gt(sum(counts, dims, keepdim), Tensor::scalar(0.0f));
 }
 
 Tensor all(const Tensor& x, const Dims& dims, bool keepdim) {
   const core::NoGrad no_grad;
+  mask_of("all", x, dims);
   return logical_not(any(eq(x, full(Shape{}, std::int64_t{0}, x.dtype())), dims, keepdim));
 }
 
