@@ -123,6 +123,10 @@ struct LeftColumns {
   float* dw;
 };
 
+Piece piece_of(const LeftColumns& left, std::int64_t row, std::int64_t rows, std::int64_t column) {
+  return {left.a + row * left.stride + column, left.stride, rows, smaller(kGroup, left.columns - column)};
+}
+
 /// Some columns of dw, block of rows by block of rows: what is packed of d stays in the second-level cache while the
 /// left factors pass by, a few columns at a time.
 class WeightBlock {
@@ -158,10 +162,6 @@ class WeightBlock {
   }
 
  private:
-  static Piece piece_of(const LeftColumns& left, std::int64_t row, std::int64_t rows, std::int64_t column) {
-    return {left.a + row * left.stride + column, left.stride, rows, smaller(kGroup, left.columns - column)};
-  }
-
   /// Few panels do not pay for a copy of the left factor, unless its rows push each other out of the cache.
   bool in_place(const LeftColumns& left) const { return panels_.count <= kFewPanels && left.stride % 128 != 0; }
 
