@@ -297,6 +297,17 @@ Tensor careful_root(const Tensor& deviation, const Dims& dims, float divisor, co
   return to_order(where(fits, sqrt(y), reshape(root, y.shape().to_vector())), y.order());
 }
 
+/// Records y, a root of the variance; its gradient is 0 where y is 0.
+void record_root(const char* op, const Tensor& y, const Tensor& x, const VarianceSteps& steps) {
+  if (!core::needs_grad(x)) return;
+  core::record(op, y, {x}, core::saved(x.detach(), y.detach()),
+               [steps](core::Gradients& g, const Tensor& x, const Tensor& y) {
+                 const Tensor parts = div(to_order(g.dy(), y.order()), y);
+                 const Tensor dy = masked_fill(parts, eq(y, Tensor::scalar(0.0f)), 0.0);
+                 g.set(0, steps.gradient(x, to_order(dy, y.order()), 1.0f));
+               });
+}
+
 }  // namespace
 
 Tensor var(const Tensor& input, const Dims& dims, bool keepdim, std::int64_t correction) {
@@ -319,13 +330,7 @@ Tensor standard_deviation(const Tensor& input, const Dims& dims, bool keepdim, s
             ? sqrt(v.y)
             : careful_root(sub(v.x, mean(v.x, dims, /*keepdim=*/true)), dims, std::max(v.steps.freedom, 0.0f), v.y);
   }
-  if (core::needs_grad(v.x))
-    core::record(op, y, {v.x}, core::saved(v.x.detach(), y.detach()),
-                 [steps = v.steps](core::Gradients& g, const Tensor& x, const Tensor& y) {
-                   const Tensor parts = div(to_order(g.dy(), y.order()), y);
-                   const Tensor dy = masked_fill(parts, eq(y, Tensor::scalar(0.0f)), 0.0);
-                   g.set(0, steps.gradient(x, to_order(dy, y.order()), 1.0f));
-                 });
+  record_root(op, y, v.x, v.steps);
   return y;
 }
 
@@ -346,14 +351,7 @@ Tensor euclidean_norm(const Tensor& input, const Dims& dims, bool keepdim) {
     const core::NoGrad no_grad;
     y = x.numel() == 0 || squares_fit(squares) ? sqrt(squares) : careful_root(x.detach(), dims, 1.0f, squares);
   }
-  if (core::needs_grad(x))
-    core::record(op, y, {x}, core::saved(x.detach(), y.detach()),
-                 [steps = VarianceSteps{zero, plan.steps[0], 1.0f, false}](core::Gradients& g, const Tensor& x,
-                                                                           const Tensor& y) {
-                   const Tensor parts = div(to_order(g.dy(), y.order()), y);
-                   const Tensor dy = masked_fill(parts, eq(y, Tensor::scalar(0.0f)), 0.0);
-                   g.set(0, steps.gradient(x, to_order(dy, y.order()), 1.0f));
-                 });
+  record_root(op, y, x, VarianceSteps{zero, plan.steps[0], 1.0f, false});
   return y;
 }
 
